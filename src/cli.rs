@@ -1,0 +1,121 @@
+//! The command line: its definition, and what it means as [`Sources`] of the config. Nothing here
+//! runs anything.
+//!
+//! `main` parses with [`clap::Parser::try_parse`], not `parse`, which would end the process with
+//! clap's own code 2:
+//! ```no_run
+//! use clap::Parser;
+//! use relay::cli::{Cli, exit_code};
+//!
+//! let cli = match Cli::try_parse() {
+//!     Ok(cli) => cli,
+//!     Err(error) => {
+//!         // Help and version go to stdout, errors to stderr; a closed pipe is no error of ours.
+//!         let _ = error.print();
+//!         std::process::exit(exit_code(&error).into());
+//!     }
+//! };
+//! let sources = cli.config.into_sources();
+//! ```
+//! A subcommand will be a field `#[command(subcommand)] command: Option<Command>` of [`Cli`]. The
+//! flags of [`ConfigArgs`] are global, so a subcommand takes them behind its name too.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser};
+
+use crate::config::Sources;
+
+/// The exit code for a command line or a config with a mistake in it (EX_USAGE of sysexits.h).
+pub const EXIT_USAGE: u8 = 64;
+
+/// The whole command line.
+#[derive(Clone, Debug, PartialEq, Eq, Parser)]
+#[command(
+    name = "relay",
+    version,
+    about,
+    after_help = "Exit codes: 0 ended as asked, 64 command line or config, 65 script, 69 address in use"
+)]
+pub struct Cli {
+    /// What every command needs to find its config.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// The flags that say where the config comes from.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigArgs {
+    /// Config file [default: relay.toml in this directory, if there is one]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+
+    /// Listen here instead of where the config says, as in any://0.0.0.0:8083; may be repeated
+    #[arg(long, value_name = "URL", global = true)]
+    pub listen: Vec<String>,
+
+    /// Run this Lua script instead of the one in the config
+    #[arg(long, value_name = "FILE", global = true)]
+    pub script: Option<PathBuf>,
+
+    /// Set any key of the config, as in limits.connections_max=500; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", global = true)]
+    pub set: Vec<String>,
+}
+
+impl ConfigArgs {
+    /// The flags as sources of the config, which judges their values.
+    pub fn into_sources(self) -> Sources {
+        Sources { config: self.config, listen: self.listen, script: self.script, set: self.set }
+    }
+}
+
+/// The code to exit with when parsing returned `error`, which `--help` and `--version` do too.
+pub fn exit_code(error: &clap::Error) -> u8 {
+    if error.use_stderr() { EXIT_USAGE } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(words: &str) -> Result<Sources, clap::Error> {
+        let cli = Cli::try_parse_from(words.split_whitespace())?;
+        Ok(cli.config.into_sources())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_become_sources() {
+        assert_eq!(parse("relay").expect("valid"), Sources::default());
+        let all = "relay --config a.toml --listen ws://b:1 --set c=1 --listen ssl://d:2 \
+                   --script e.lua --set f.g=h=i";
+        let expected = Sources {
+            config: Some("a.toml".into()),
+            listen: vec!["ws://b:1".to_owned(), "ssl://d:2".to_owned()],
+            script: Some("e.lua".into()),
+            set: vec!["c=1".to_owned(), "f.g=h=i".to_owned()],
+        };
+        assert_eq!(parse(all).expect("valid"), expected);
+    }
+
+    #[test]
+    fn only_mistakes_exit_with_a_code() {
+        for (words, code) in [
+            ("relay --help", 0),
+            ("relay --version", 0),
+            ("relay --confg x", EXIT_USAGE),
+            ("relay --config", EXIT_USAGE),
+            ("relay --config a --config b", EXIT_USAGE),
+            ("relay stray", EXIT_USAGE),
+        ] {
+            assert_eq!(exit_code(&parse(words).expect_err(words)), code, "{words}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Why a connection ends. The connection alone decides it, once; everything said about the end
+//! (WebSocket close code, text, metric label, log level) follows from it.
+
+/// The reason a connection ends, decided once by the connection itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The client said `quit`.
+    Quit,
+    /// The client closed the WebSocket with this code (`None`: a Close frame without one).
+    ClosedByPeer(Option<u16>),
+    /// The stream ended without a goodbye; for a raw client this is the usual end.
+    EndOfStream,
+    /// The network or the peer's system broke the connection.
+    Broken,
+    /// The relay is stopping.
+    GoingAway,
+    /// The peer broke the WebSocket protocol (RFC 6455, close code 1002).
+    Protocol(&'static str),
+    /// The peer sent text that is not UTF-8 (close code 1007).
+    NotUtf8,
+    /// A message is larger than `limits.message_bytes_max` (close code 1009).
+    TooBig { bytes_max: usize },
+    /// The client does not read: its outbound queue is full, or a write made no progress.
+    SlowConsumer,
+    /// The client claimed names of others too often.
+    TooManyClaims,
+    /// The script closed the connection.
+    Script { code: u16, text: String },
+    /// A bug in relay, confined to this connection.
+    Internal,
+}
+
+impl CloseReason {
+    /// The WebSocket close code (RFC 6455, section 7.4).
+    pub fn code(&self) -> u16 {
+        match self {
+            CloseReason::Quit | CloseReason::EndOfStream | CloseReason::Broken => 1000,
+            CloseReason::ClosedByPeer(code) => code.unwrap_or(1000),
+            CloseReason::GoingAway => 1001,
+            CloseReason::Protocol(_) => 1002,
+            CloseReason::NotUtf8 => 1007,
+            CloseReason::SlowConsumer | CloseReason::TooManyClaims => 1008,
+            CloseReason::TooBig { .. } => 1009,
+            CloseReason::Internal => 1011,
+            CloseReason::Script { code, .. } => *code,
+        }
+    }
+
+    /// What the peer reads: the text of the Close frame, and the `error` of a raw client's `close`.
+    /// Empty where there is nothing to explain.
+    pub fn text(&self) -> String {
+        match self {
+            CloseReason::Quit
+            | CloseReason::ClosedByPeer(_)
+            | CloseReason::EndOfStream
+            | CloseReason::Broken => String::new(),
+            CloseReason::GoingAway => "the relay is stopping".to_owned(),
+            CloseReason::Protocol(what) => (*what).to_owned(),
+            CloseReason::NotUtf8 => "text that is not UTF-8".to_owned(),
+            CloseReason::TooBig { bytes_max } => format!("message over {bytes_max} bytes"),
+            CloseReason::SlowConsumer => "slow consumer".to_owned(),
+            CloseReason::TooManyClaims => "too many claims of names in use".to_owned(),
+            CloseReason::Script { text, .. } => text.clone(),
+            CloseReason::Internal => "internal error".to_owned(),
+        }
+    }
+
+    /// The name of this end in logs, metrics and `on.disconnect`.
+    pub fn label(&self) -> &'static str {
+        match self {
+            CloseReason::Quit => "quit",
+            CloseReason::ClosedByPeer(_) => "closed_by_peer",
+            CloseReason::EndOfStream => "end_of_stream",
+            CloseReason::Broken => "broken",
+            CloseReason::GoingAway => "going_away",
+            CloseReason::Protocol(_) => "protocol_error",
+            CloseReason::NotUtf8 => "not_utf8",
+            CloseReason::TooBig { .. } => "too_big",
+            CloseReason::SlowConsumer => "slow_consumer",
+            CloseReason::TooManyClaims => "too_many_claims",
+            CloseReason::Script { .. } => "script",
+            CloseReason::Internal => "internal_error",
+        }
+    }
+}

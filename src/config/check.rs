@@ -1,0 +1,171 @@
+//! What types cannot say about a config: ranges, and values that contradict each other.
+
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use super::error::{ConfigError, Origin, closest, dotted, quoted};
+use super::keys::Config;
+use super::listen::ListenUrl;
+use super::sources::Layers;
+
+/// Sizes end at 1 TiB and counts at 100 million, far above any machine, so that sums of them
+/// cannot overflow; times end at a day, so that adding one to a clock cannot either.
+const BYTES: RangeInclusive<u64> = 1..=1 << 40;
+const COUNT: RangeInclusive<u64> = 1..=100_000_000;
+const MILLIS: RangeInclusive<u64> = 1..=86_400_000;
+
+/// The first mistake in a merged config, at the place its value was given.
+pub fn check(config: &Config, layers: &Layers) -> Result<(), ConfigError> {
+    let checks = [
+        check_ranges,
+        check_queues,
+        check_listen,
+        check_script,
+        check_tls,
+        check_log,
+        check_origins,
+    ];
+    let problem = checks.iter().find_map(|check| check(config));
+    let Some(Problem { keys, text }) = problem else {
+        return Ok(());
+    };
+    // Where two keys contradict each other, the one somebody wrote is to blame.
+    let origins = keys.iter().map(|key| (key, layers.origin_of(key)));
+    let mut blamed = origins.filter(|(_, origin)| *origin != Origin::Default);
+    let first = keys.first().map(|key| (key, Origin::Default));
+    let (key, origin) = blamed.next().or(first).expect("every problem names a key");
+    Err(ConfigError { origin, key: Some(dotted(key)), problem: text })
+}
+
+struct Problem {
+    /// The keys the problem is about, the most likely culprit first.
+    keys: Vec<Vec<String>>,
+    text: String,
+}
+
+fn problem(keys: &[&str], text: impl Into<String>) -> Option<Problem> {
+    let split = |key: &&str| key.split('.').map(str::to_owned).collect();
+    Some(Problem { keys: keys.iter().map(split).collect(), text: text.into() })
+}
+
+fn check_ranges(config: &Config) -> Option<Problem> {
+    let limits = &config.limits;
+    let size = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let ranges = [
+        ("workers", size(config.workers), 0..=1024),
+        ("web.php_ready_delay_ms", millis(config.web.php_ready_delay), 10..=30),
+        ("raw.pause_ms", millis(config.raw.pause), 20..=50),
+        ("limits.connections_max", size(limits.connections_max), COUNT),
+        ("limits.handshake_timeout_ms", millis(limits.handshake_timeout), MILLIS),
+        ("limits.handshakes_pending_max", size(limits.handshakes_pending_max), COUNT),
+        ("limits.header_bytes_max", size(limits.header_bytes_max), BYTES),
+        ("limits.message_bytes_max", size(limits.message_bytes_max), BYTES),
+        ("limits.json_depth_max", size(limits.json_depth_max), 1..=127),
+        ("limits.name_bytes_max", size(limits.name_bytes_max), BYTES),
+        ("limits.opcode_bytes_max", size(limits.opcode_bytes_max), BYTES),
+        ("limits.failed_claims_max", size(limits.failed_claims_max), COUNT),
+        ("limits.queue_bytes_max", size(limits.queue_bytes_max), BYTES),
+        ("limits.queue_messages_max", size(limits.queue_messages_max), COUNT),
+        ("limits.write_stall_timeout_ms", millis(limits.write_stall_timeout), MILLIS),
+        ("limits.undecided_messages_max", size(limits.undecided_messages_max), COUNT),
+        ("limits.script_queue_messages_max", size(limits.script_queue_messages_max), COUNT),
+        ("limits.script_queue_bytes_max", size(limits.script_queue_bytes_max), BYTES),
+        ("limits.linger_timeout_ms", millis(limits.linger_timeout), MILLIS),
+        ("drain.timeout_ms", millis(config.drain.timeout), MILLIS),
+    ];
+    let (key, value, range) =
+        ranges.into_iter().find(|(_, value, range)| !range.contains(value))?;
+    problem(&[key], format!("must be {} to {}, found {value}", range.start(), range.end()))
+}
+
+/// A queue that cannot hold one message of the largest size would never let it pass.
+fn check_queues(config: &Config) -> Option<Problem> {
+    let limits = &config.limits;
+    let queues = [
+        ("limits.queue_bytes_max", limits.queue_bytes_max),
+        ("limits.script_queue_bytes_max", limits.script_queue_bytes_max),
+    ];
+    let (key, bytes) = queues.into_iter().find(|(_, bytes)| *bytes < limits.message_bytes_max)?;
+    let text = format!(
+        "a message (message_bytes_max = {}) must fit into the queue ({key} = {bytes})",
+        limits.message_bytes_max
+    );
+    problem(&[key, "limits.message_bytes_max"], text)
+}
+
+fn check_listen(config: &Config) -> Option<Problem> {
+    if config.listen.is_empty() {
+        return problem(
+            &["listen"],
+            "no address to listen on; write one, as in any://127.0.0.1:8083",
+        );
+    }
+    let mut seen = HashSet::new();
+    let twice = |url: &ListenUrl| url.port != 0 && !seen.insert((url.host.clone(), url.port));
+    let index = config.listen.iter().position(twice)?;
+    let url = &config.listen[index];
+    let text = format!(
+        "a second listener on {}:{}; any:// takes all kinds on one port",
+        url.host, url.port
+    );
+    problem(&[&format!("listen.{index}")], text)
+}
+
+fn check_script(config: &Config) -> Option<Problem> {
+    let empty = config.script.file.as_os_str().is_empty();
+    if empty { problem(&["script.file"], "names no file") } else { None }
+}
+
+fn check_tls(config: &Config) -> Option<Problem> {
+    let tls = &config.tls;
+    match (tls.certificate.as_os_str().is_empty(), tls.key.as_os_str().is_empty()) {
+        (false, true) => {
+            problem(&["tls.certificate"], "a certificate without its key: set tls.key too")
+        }
+        (true, false) => {
+            problem(&["tls.key"], "a key without its certificate: set tls.certificate too")
+        }
+        _ => None,
+    }
+}
+
+fn check_log(config: &Config) -> Option<Problem> {
+    let level = &config.log.level;
+    if level.trim().is_empty() {
+        return problem(&["log.level"], "names no level; off is the one that logs nothing");
+    }
+    if let Err(error) = EnvFilter::builder().parse(level) {
+        return problem(&["log.level"], format!("{} is no log filter: {error}", quoted(level)));
+    }
+    // The filter takes any word for the name of a module, so a misspelt level would mute the log.
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    let words = level.split(',').map(str::trim).filter(|word| !word.contains(['=', '[', ':']));
+    let mut wrong = words.filter(|word| !levels.contains(&&*word.to_ascii_lowercase()));
+    let (word, meant) = wrong.find_map(|word| Some((word, closest(word, levels)?)))?;
+    problem(&["log.level"], format!("unknown level {}; did you mean `{meant}`?", quoted(word)))
+}
+
+fn check_origins(config: &Config) -> Option<Problem> {
+    let mut origins = config.web.allowed_origins.iter().enumerate();
+    let (index, why) =
+        origins.find_map(|(index, origin)| Some((index, origin_problem(origin)?)))?;
+    let origin = quoted(&config.web.allowed_origins[index]);
+    problem(&[&format!("web.allowed_origins.{index}")], format!("{origin} {why}"))
+}
+
+/// Why a client can never send this origin, or is refused whatever the list says.
+fn origin_problem(origin: &str) -> Option<&'static str> {
+    if origin.is_empty() || origin.trim() != origin {
+        Some("is empty or has blanks around it")
+    } else if origin == "null" {
+        Some("is always refused")
+    } else if origin.ends_with('/') {
+        Some("ends in a slash, an origin does not: write https://example.org")
+    } else {
+        None
+    }
+}

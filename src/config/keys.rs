@@ -1,0 +1,260 @@
+//! Every key of the config with its built-in default. `relay.toml` in the repository holds the same
+//! values with the reason for each; a test keeps the two equal.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::listen::{self, ListenUrl};
+
+/// The whole config. Serialised, it has the shape of `relay.toml`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The addresses to accept clients on; at least one.
+    #[serde(deserialize_with = "listen::one_or_many")]
+    pub listen: Vec<ListenUrl>,
+    /// Threads that own connections. 0: one per core.
+    pub workers: usize,
+    /// The script that decides.
+    pub script: ScriptConfig,
+    /// Certificate and key of the TLS listeners.
+    pub tls: TlsConfig,
+    /// What is logged, and how.
+    pub log: LogConfig,
+    /// WebSocket clients.
+    pub web: WebConfig,
+    /// Raw socket clients.
+    pub raw: RawConfig,
+    /// The bounds on everything a client can make grow.
+    pub limits: Limits,
+    /// How the relay stops.
+    pub drain: Drain,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: vec![ListenUrl::default()],
+            workers: 0,
+            script: ScriptConfig::default(),
+            tls: TlsConfig::default(),
+            log: LogConfig::default(),
+            web: WebConfig::default(),
+            raw: RawConfig::default(),
+            limits: Limits::default(),
+            drain: Drain::default(),
+        }
+    }
+}
+
+/// `[script]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScriptConfig {
+    /// The Lua file with the opcode handlers.
+    pub file: PathBuf,
+    /// Free for the script, which reads it as `relay.config`. TOML dates arrive as text; `inf` and
+    /// `nan`, which JSON does not know, as null.
+    pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Default for ScriptConfig {
+    fn default() -> Self {
+        ScriptConfig { file: "scripts/opcodes.lua".into(), settings: serde_json::Map::new() }
+    }
+}
+
+/// `[tls]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsConfig {
+    /// PEM file with the server's certificate first, then its chain. Empty: the development
+    /// certificate. Set both this and `key`, or neither.
+    pub certificate: PathBuf,
+    /// PEM file with the certificate's private key. Empty: the development certificate's.
+    pub key: PathBuf,
+    /// The directory of the development certificate, which is made here when it is needed.
+    pub directory: PathBuf,
+}
+
+impl TlsConfig {
+    /// The operator's certificate and key, or `None` for the development certificate.
+    pub fn own_files(&self) -> Option<(&Path, &Path)> {
+        let development = self.certificate.as_os_str().is_empty();
+        (!development).then_some((&*self.certificate, &*self.key))
+    }
+}
+
+impl Default for TlsConfig {
+    fn default() -> Self {
+        TlsConfig { certificate: PathBuf::new(), key: PathBuf::new(), directory: "certs".into() }
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// A level or a filter in the syntax of tracing's `EnvFilter`: `info,relay::script=debug`.
+    pub level: String,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        LogConfig { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// How a log line looks.
+// Read through `String`: an enum as such would also take the number of a variant from figment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line, for programs.
+    Json,
+}
+
+impl TryFrom<String> for LogFormat {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err(format!("expected \"text\" or \"json\", found {text:?}")),
+        }
+    }
+}
+
+/// `[web]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebConfig {
+    /// The origins a WebSocket client may come from, compared exactly. Empty: any, or none at all.
+    pub allowed_origins: Vec<String>,
+    /// Wait between the 101 and `ready` for clients that say `Client-Type: php`, 10 to 30 ms.
+    #[serde(rename = "php_ready_delay_ms", with = "millis")]
+    pub php_ready_delay: Duration,
+}
+
+impl Default for WebConfig {
+    fn default() -> Self {
+        WebConfig { allowed_origins: Vec::new(), php_ready_delay: Duration::from_millis(20) }
+    }
+}
+
+/// `[raw]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawConfig {
+    /// Silence after which bytes that start no JSON are judged, 20 to 50 ms.
+    #[serde(rename = "pause_ms", with = "millis")]
+    pub pause: Duration,
+}
+
+impl Default for RawConfig {
+    fn default() -> Self {
+        RawConfig { pause: Duration::from_millis(20) }
+    }
+}
+
+/// `[limits]`: sizes in bytes, and counts, from 1; times from 1 ms to a day.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Clients connected at once.
+    pub connections_max: usize,
+    /// From accept to a client whose kind is known: TLS, first bytes and upgrade, on one clock
+    /// that activity does not extend.
+    #[serde(rename = "handshake_timeout_ms", with = "millis")]
+    pub handshake_timeout: Duration,
+    /// Connections at once whose handshake is not over.
+    pub handshakes_pending_max: usize,
+    /// The head of an HTTP request, and the greeting of a raw client.
+    pub header_bytes_max: usize,
+    /// One message, and one frame.
+    pub message_bytes_max: usize,
+    /// Nesting of a JSON message, 1 to 127 (serde_json goes no deeper).
+    pub json_depth_max: usize,
+    /// A client uuid or ident.
+    pub name_bytes_max: usize,
+    /// An opcode.
+    pub opcode_bytes_max: usize,
+    /// Claims of names that others hold before the client is closed with 1008.
+    pub failed_claims_max: usize,
+    /// One client's outbound queue, in bytes; at least `message_bytes_max`.
+    pub queue_bytes_max: usize,
+    /// One client's outbound queue, in messages.
+    pub queue_messages_max: usize,
+    /// How long a write to a client may make no progress.
+    #[serde(rename = "write_stall_timeout_ms", with = "millis")]
+    pub write_stall_timeout: Duration,
+    /// Messages of one client that wait for the script; at the bound its reading pauses.
+    pub undecided_messages_max: usize,
+    /// Messages of all clients that wait for the script.
+    pub script_queue_messages_max: usize,
+    /// The same in bytes; at least `message_bytes_max`.
+    pub script_queue_bytes_max: usize,
+    /// How long a closing connection waits for its peer to close too.
+    #[serde(rename = "linger_timeout_ms", with = "millis")]
+    pub linger_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections_max: 10_000,
+            handshake_timeout: Duration::from_secs(10),
+            handshakes_pending_max: 1_000,
+            header_bytes_max: 8 * 1024,
+            message_bytes_max: 1024 * 1024,
+            json_depth_max: 127,
+            name_bytes_max: 128,
+            opcode_bytes_max: 128,
+            failed_claims_max: 5,
+            queue_bytes_max: 4 * 1024 * 1024,
+            queue_messages_max: 4_096,
+            write_stall_timeout: Duration::from_secs(10),
+            undecided_messages_max: 64,
+            script_queue_messages_max: 8_192,
+            script_queue_bytes_max: 64 * 1024 * 1024,
+            linger_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// `[drain]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Drain {
+    /// From the signal to the end of the process, at the latest; 1 ms to a day.
+    #[serde(rename = "timeout_ms", with = "millis")]
+    pub timeout: Duration,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Drain { timeout: Duration::from_secs(10) }
+    }
+}
+
+/// A `Duration` written as a whole number of milliseconds.
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_millis)
+    }
+}

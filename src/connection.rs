@@ -1,0 +1,99 @@
+//! One client's life: through the handshake, as a member of the hub, to its goodbye.
+
+mod drive;
+mod handshake;
+mod home;
+mod membership;
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use drive::Drive;
+pub use handshake::Door;
+use handshake::{Admitted, NotAdmitted, admit};
+pub use home::Home;
+use membership::{Membership, Seat};
+
+use crate::frame::handshake::Refusal;
+use crate::frame::{Decoder, Encoding};
+use crate::session::{ClientInfo, Scheme};
+use crate::transport::Transport;
+
+/// How much of what a refused peer still sends is read, so that it gets to read its answer.
+const REFUSED_BYTES_MAX: usize = 64 * 1024;
+
+/// Serves one accepted socket to its end. `pending` is held as long as the handshake lasts.
+pub async fn serve<P>(tcp: TcpStream, peer: SocketAddr, door: Door, home: Rc<Home>, pending: P) {
+    // The handshake's future is large and short-lived; what stays is small.
+    let admitted = Box::pin(knock(tcp, peer, door, &home)).await;
+    drop(pending);
+    let Some(Admitted { transport, scheme, kind, head, rest }) = admitted else { return };
+    let (encoding, mut decoder) = match scheme {
+        Scheme::Ws | Scheme::Wss => {
+            (Encoding::WebSocket, Decoder::websocket(home.config.limits.message_bytes_max))
+        }
+        Scheme::Tcp | Scheme::Ssl => {
+            (Encoding::Raw, Decoder::raw(home.config.limits.message_bytes_max))
+        }
+    };
+    let issued_uuid = match home.issuer.issue() {
+        Ok(uuid) => uuid,
+        Err(error) => return tracing::error!(%peer, "connection refused: {error:#}"),
+    };
+    decoder.keep(&rest);
+    let link = home.shard.borrow_mut().insert(kind, encoding, transport);
+    let seat = Seat::new(Rc::clone(&home), Rc::clone(&link));
+    let info = ClientInfo {
+        id: link.id,
+        kind,
+        scheme,
+        addr: peer,
+        ident: head.headers.get("ident").filter(|ident| !ident.is_empty()).map(str::to_owned),
+        path: head.path,
+        headers: head.headers,
+        issued_uuid,
+    };
+    tracing::debug!(session = link.id.serial, %peer, scheme = scheme.name(), "connected");
+    let membership = Membership::new(Rc::clone(&home), info);
+    let reason = Drive::new(Rc::clone(&home), link, decoder, membership).await;
+    tracing::debug!(session = seat.link.id.serial, %peer, reason = reason.label(), "closed");
+}
+
+/// The handshake under its deadline; refusals are answered here.
+async fn knock(tcp: TcpStream, peer: SocketAddr, door: Door, home: &Home) -> Option<Admitted> {
+    let limits = &home.config.limits;
+    let admitted = timeout(limits.handshake_timeout, admit(tcp, &door, &home.config));
+    match home.unless_draining(admitted).await? {
+        Ok(Ok(admitted)) => return Some(admitted),
+        Ok(Err(NotAdmitted::Refused(transport, refusal))) => {
+            tracing::debug!(%peer, status = refusal.status, text = refusal.text, "refused");
+            answer(transport, &refusal, limits.linger_timeout).await;
+        }
+        Ok(Err(NotAdmitted::Failed(error))) => tracing::debug!(%peer, %error, "handshake failed"),
+        Err(_) => tracing::debug!(%peer, "handshake timed out"),
+    }
+    None
+}
+
+/// Says no in HTTP, and reads on for a moment: closing on unread input would take the answer back.
+async fn answer(mut transport: Transport, refusal: &Refusal, linger: Duration) {
+    let goodbye = async {
+        transport.write_all(&refusal.response()).await?;
+        transport.shut_down();
+        let mut rest = [0; 2048];
+        let mut total = 0;
+        while total < REFUSED_BYTES_MAX {
+            match transport.read(&mut rest).await? {
+                0 => break,
+                count => total += count,
+            }
+        }
+        std::io::Result::Ok(())
+    };
+    // A peer that does not wait for its answer has lost nothing.
+    let _ = timeout(linger, goodbye).await;
+}

@@ -1,0 +1,146 @@
+//! From an accepted socket to a client: TLS, the first bytes that tell what it is, the WebSocket
+//! upgrade or the greeting. The caller holds the one deadline over all of it.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::net::TcpStream;
+
+use crate::config::Config;
+use crate::frame::handshake::{self as head, Head, Refusal};
+use crate::frame::sniff::{Sniff, sniff};
+use crate::session::{ClientKind, Scheme};
+use crate::transport::Transport;
+
+/// What a listener serves.
+#[derive(Clone)]
+pub struct Door {
+    pub plain: bool,
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// A client that is through its handshake.
+pub struct Admitted {
+    pub transport: Transport,
+    pub scheme: Scheme,
+    pub kind: ClientKind,
+    pub head: Head,
+    /// What came behind the handshake: it belongs to the stream.
+    pub rest: Bytes,
+}
+
+/// Why there is no client.
+pub enum NotAdmitted {
+    /// To be answered in HTTP.
+    Refused(Transport, Refusal),
+    /// Gone, or not able to speak TLS with the relay.
+    Failed(io::Error),
+}
+
+impl From<io::Error> for NotAdmitted {
+    fn from(error: io::Error) -> NotAdmitted {
+        NotAdmitted::Failed(error)
+    }
+}
+
+/// A connection that has not told all of what it is.
+struct Arrival<'a> {
+    transport: Transport,
+    input: BytesMut,
+    config: &'a Config,
+}
+
+/// Goes through the handshake.
+pub async fn admit(tcp: TcpStream, door: &Door, config: &Config) -> Result<Admitted, NotAdmitted> {
+    let mut arrival = Arrival { transport: Transport::Plain(tcp), input: BytesMut::new(), config };
+    let mut kind = arrival.sniff(door.tls.is_some(), door.plain).await?;
+    if let (Sniff::Tls, Some(tls)) = (kind, &door.tls) {
+        arrival = arrival.start_tls(tls).await?;
+        kind = arrival.sniff(false, true).await?;
+    }
+    match kind {
+        Sniff::Http => arrival.upgrade().await,
+        Sniff::Greeting => arrival.greeting().await,
+        Sniff::Json => Ok(arrival.admitted(false, ClientKind::Backend, plain_head())),
+        Sniff::Tls | Sniff::NeedMore | Sniff::Unknown => {
+            let refusal = Refusal::bad_request("neither WebSocket nor JSON nor a greeting");
+            Err(NotAdmitted::Refused(arrival.transport, refusal))
+        }
+    }
+}
+
+impl Arrival<'_> {
+    /// Reads more, into what has come so far.
+    async fn read(&mut self) -> io::Result<()> {
+        let mut segment = [0; 2048];
+        match self.transport.read(&mut segment).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            count => {
+                self.input.extend_from_slice(&segment[..count]);
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads until the first bytes tell what this is.
+    async fn sniff(&mut self, tls: bool, plain: bool) -> io::Result<Sniff> {
+        loop {
+            match sniff(&self.input, tls, plain) {
+                Sniff::NeedMore => self.read().await?,
+                known => return Ok(known),
+            }
+        }
+    }
+
+    async fn start_tls(self, config: &Arc<rustls::ServerConfig>) -> io::Result<Self> {
+        let transport = self.transport.accept_tls(self.input.freeze(), config).await?;
+        Ok(Arrival { transport, input: BytesMut::new(), config: self.config })
+    }
+
+    async fn upgrade(mut self) -> Result<Admitted, NotAdmitted> {
+        let bytes_max = self.config.limits.header_bytes_max;
+        let (request, used) = loop {
+            match head::parse_http(&self.input, bytes_max) {
+                Ok(Some(parsed)) => break parsed,
+                Ok(None) => self.read().await?,
+                Err(refusal) => return Err(NotAdmitted::Refused(self.transport, refusal)),
+            }
+        };
+        self.input.advance(used);
+        match head::upgrade(&request, &self.config.web.allowed_origins) {
+            Ok(upgrade) => self.transport.write_all(&upgrade.response).await?,
+            Err(refusal) => return Err(NotAdmitted::Refused(self.transport, refusal)),
+        }
+        let php = request.head.headers.get("client-type").is_some_and(|is| is == "php");
+        if php {
+            // Such a client throws away what arrives in the same read as the 101.
+            tokio::time::sleep(self.config.web.php_ready_delay).await;
+        }
+        let kind = if php { ClientKind::Backend } else { ClientKind::Web };
+        Ok(self.admitted(true, kind, request.head))
+    }
+
+    async fn greeting(mut self) -> Result<Admitted, NotAdmitted> {
+        let (head, used) = loop {
+            match head::parse_greeting(&self.input, self.config.limits.header_bytes_max) {
+                Ok(Some(parsed)) => break parsed,
+                Ok(None) => self.read().await?,
+                Err(refusal) => return Err(NotAdmitted::Refused(self.transport, refusal)),
+            }
+        };
+        self.input.advance(used);
+        Ok(self.admitted(false, ClientKind::Backend, head))
+    }
+
+    fn admitted(self, websocket: bool, kind: ClientKind, head: Head) -> Admitted {
+        let scheme = Scheme::new(websocket, self.transport.is_tls());
+        let rest = self.input.freeze();
+        Admitted { transport: self.transport, scheme, kind, head, rest }
+    }
+}
+
+/// What is known of a client that begins with its first message.
+fn plain_head() -> Head {
+    Head { path: "/".to_owned(), query: String::new(), headers: Default::default() }
+}

@@ -1,0 +1,113 @@
+//! What the connections of one worker share. Lives on the worker's thread.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::close::CloseReason;
+use crate::config::Config;
+use crate::hub::Shard;
+use crate::message::MessageLimits;
+use crate::outbound::QueueLimits;
+use crate::script::Intake;
+use crate::session::Issuer;
+
+/// How much is read at once. One buffer serves all connections of a worker, because a connection
+/// keeps bytes only while a frame is incomplete.
+const READ_BYTES: usize = 64 * 1024;
+
+/// The surroundings of a connection on its worker.
+pub struct Home {
+    pub config: Arc<Config>,
+    pub shard: RefCell<Shard>,
+    pub intake: Intake,
+    pub(super) issuer: Arc<Issuer>,
+    pub(super) buffer: RefCell<Box<[u8]>>,
+    pub(super) message_limits: MessageLimits,
+    pub(super) queue_limits: QueueLimits,
+    /// Handshakes that are under way.
+    handshakes: Cell<usize>,
+    draining: Cell<bool>,
+    drain: Notify,
+    /// Tells the worker that a connection or a handshake has ended.
+    left: Notify,
+}
+
+impl Home {
+    pub fn new(worker: u16, config: Arc<Config>, intake: Intake, issuer: Arc<Issuer>) -> Home {
+        let limits = &config.limits;
+        let queue_limits = QueueLimits {
+            bytes_max: limits.queue_bytes_max,
+            messages_max: limits.queue_messages_max,
+        };
+        Home {
+            shard: RefCell::new(Shard::new(worker, queue_limits, limits.write_stall_timeout)),
+            message_limits: MessageLimits {
+                depth_max: limits.json_depth_max,
+                opcode_bytes_max: limits.opcode_bytes_max,
+            },
+            queue_limits,
+            buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
+            intake,
+            issuer,
+            config,
+            handshakes: Cell::new(0),
+            draining: Cell::new(false),
+            drain: Notify::new(),
+            left: Notify::new(),
+        }
+    }
+
+    /// Ends all handshakes now, and all sessions once what they sent is decided.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        self.drain.notify_waiters();
+        self.shard.borrow().end_all(&CloseReason::GoingAway);
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Returns when no connection is left.
+    pub async fn emptied(&self) {
+        while self.handshakes.get() > 0 || !self.shard.borrow().is_empty() {
+            self.left.notified().await;
+        }
+    }
+
+    /// Runs a handshake to its end, or to the start of the drain (`None`).
+    pub(super) async fn unless_draining<T>(&self, handshake: impl Future<Output = T>) -> Option<T> {
+        let _under_way = UnderWay::new(self);
+        let drain = self.drain.notified();
+        if self.draining.get() {
+            return None;
+        }
+        tokio::select! {
+            outcome = handshake => Some(outcome),
+            () = drain => None,
+        }
+    }
+
+    pub(super) fn tell_left(&self) {
+        self.left.notify_one();
+    }
+}
+
+/// Counts a handshake while it lives.
+struct UnderWay<'a>(&'a Home);
+
+impl UnderWay<'_> {
+    fn new(home: &Home) -> UnderWay<'_> {
+        home.handshakes.set(home.handshakes.get() + 1);
+        UnderWay(home)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.handshakes.set(self.0.handshakes.get() - 1);
+        self.0.tell_left();
+    }
+}

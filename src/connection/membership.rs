@@ -1,0 +1,55 @@
+//! A client's membership in the hub, as a guard: dropping it leaves.
+
+use std::rc::Rc;
+
+use super::home::Home;
+use crate::close::CloseReason;
+use crate::hub::Link;
+use crate::script::Event;
+use crate::session::{ClientInfo, SessionId};
+
+/// The hub knows the client while this lives. The only way out is the drop, so that a connection
+/// that ends by a panic leaves as well.
+pub struct Membership {
+    home: Rc<Home>,
+    id: SessionId,
+    reason: CloseReason,
+}
+
+impl Membership {
+    pub fn new(home: Rc<Home>, info: ClientInfo) -> Membership {
+        let id = info.id;
+        home.intake.announce(Event::Connected(Box::new(info)));
+        Membership { home, id, reason: CloseReason::Internal }
+    }
+
+    pub fn end(mut self, reason: CloseReason) {
+        self.reason = reason;
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let reason = self.reason.clone();
+        self.home.intake.announce(Event::Disconnected { id: self.id, reason });
+    }
+}
+
+/// A connection's place in its worker's shard, held as long as there is anything to write to it.
+pub struct Seat {
+    home: Rc<Home>,
+    pub link: Rc<Link>,
+}
+
+impl Seat {
+    pub fn new(home: Rc<Home>, link: Rc<Link>) -> Seat {
+        Seat { home, link }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.home.shard.borrow_mut().remove(&self.link);
+        self.home.tell_left();
+    }
+}

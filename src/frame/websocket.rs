@@ -1,0 +1,353 @@
+//! The server's side of RFC 6455 framing: masked client frames to whole messages.
+//!
+//! A message that lies whole in the input is copied once, into its own buffer. One that arrives in
+//! parts is unmasked, checked and appended part by part, each byte once, and its buffer becomes the
+//! message without a copy.
+
+use std::borrow::Cow;
+use std::io::Cursor;
+
+use bytes::Bytes;
+use tokio_tungstenite::tungstenite::protocol::frame::{
+    FrameHeader,
+    coding::{CloseCode, Control, Data, OpCode},
+};
+
+use super::{BUFFER_OFF, BUFFER_ON, CONTROL_BYTES_MAX, Frame, take};
+use crate::close::CloseReason;
+
+/// The longest header of a client frame (RFC 6455, section 5.2): 2 bytes, 8 of length, 4 of mask.
+const HEADER_BYTES_MAX: usize = 14;
+
+/// Decodes the frames of one WebSocket client. Binary messages count as text (the existing clients).
+#[derive(Debug)]
+pub struct Decoder {
+    message_bytes_max: usize,
+    /// The front of a header whose rest has not arrived.
+    head: [u8; HEADER_BYTES_MAX],
+    head_bytes: u8,
+    /// The frame whose payload is arriving.
+    arriving: Option<Box<Arriving>>,
+    /// The message that the data frames so far belong to, until its final one is complete.
+    message: Option<Box<Text>>,
+    /// What came since `bufferON`.
+    held: Option<Box<Text>>,
+}
+
+#[derive(Debug)]
+struct Arriving {
+    opcode: OpCode,
+    is_final: bool,
+    /// Turned so that its first byte belongs to the next byte of payload.
+    mask: [u8; 4],
+    /// Payload bytes still to come.
+    left: usize,
+    /// The payload so far, if this is a control frame. That of a data frame is in `message`.
+    control: Vec<u8>,
+}
+
+impl Decoder {
+    pub(super) fn new(message_bytes_max: usize) -> Decoder {
+        Decoder {
+            message_bytes_max,
+            head: [0; HEADER_BYTES_MAX],
+            head_bytes: 0,
+            arriving: None,
+            message: None,
+            held: None,
+        }
+    }
+
+    /// As [`super::Decoder::decode`].
+    pub(super) fn decode(&mut self, input: &mut &mut [u8]) -> Result<Option<Frame>, CloseReason> {
+        loop {
+            let frame = if let Some(mut arriving) = self.arriving.take() {
+                let frame = self.payload(&mut arriving, input)?;
+                if arriving.left > 0 {
+                    self.arriving = Some(arriving);
+                }
+                frame
+            } else if let Some((header, length)) = self.header(input)? {
+                self.start(&header, length, input)?
+            } else {
+                return Ok(None);
+            };
+            if frame.is_some() || input.is_empty() {
+                return Ok(frame);
+            }
+        }
+    }
+
+    /// The header at the front of the input, once it is there whole.
+    fn header(&mut self, input: &mut &mut [u8]) -> Result<Option<(FrameHeader, u64)>, CloseReason> {
+        if self.head_bytes == 0
+            && let Some((header, length, used)) = parse(input)?
+        {
+            take(input, used);
+            return Ok(Some((header, length)));
+        }
+        // Byte by byte, so that nothing of the payload gets in here.
+        while let Some(&mut byte) = input.first_mut() {
+            let Some(slot) = self.head.get_mut(usize::from(self.head_bytes)) else {
+                return Err(CloseReason::Protocol("a frame header that does not end"));
+            };
+            *slot = byte;
+            self.head_bytes += 1;
+            take(input, 1);
+            let head = &self.head[..usize::from(self.head_bytes)];
+            if let Some((header, length, _)) = parse(head)? {
+                self.head_bytes = 0;
+                return Ok(Some((header, length)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Judges a header and takes what there is of its payload; gives the frame if that is all.
+    fn start(
+        &mut self,
+        header: &FrameHeader,
+        length: u64,
+        input: &mut &mut [u8],
+    ) -> Result<Option<Frame>, CloseReason> {
+        let mask = check(header, length)?;
+        if let OpCode::Data(data) = header.opcode {
+            self.check_data(data, length)?;
+        }
+        let left = usize::try_from(length).map_err(|_| self.too_big())?;
+        let is_message = matches!(header.opcode, OpCode::Data(_));
+        if is_message && header.is_final && self.message.is_none() && left <= input.len() {
+            let payload = take(input, left);
+            unmask(payload, mask);
+            // Held pieces are checked together, see `message`.
+            if self.held.is_none() && std::str::from_utf8(payload).is_err() {
+                return Err(CloseReason::NotUtf8);
+            }
+            return self.message(Cow::Borrowed(payload)).map(Some);
+        }
+        let mut arriving = Arriving {
+            opcode: header.opcode,
+            is_final: header.is_final,
+            mask,
+            left,
+            control: Vec::new(),
+        };
+        let frame = self.payload(&mut arriving, input)?;
+        if arriving.left > 0 {
+            self.arriving = Some(Box::new(arriving));
+        }
+        Ok(frame)
+    }
+
+    /// The rules on fragments (RFC 6455, section 5.4), and the limit on the message over all of them.
+    fn check_data(&self, data: Data, length: u64) -> Result<(), CloseReason> {
+        match (data, &self.message) {
+            (Data::Continue, None) => {
+                return Err(CloseReason::Protocol("a continuation of no message"));
+            }
+            (Data::Text | Data::Binary, Some(_)) => {
+                return Err(CloseReason::Protocol("a new message inside a fragmented one"));
+            }
+            _ => {}
+        }
+        let before = self.message.as_ref().map_or(0, |message| message.bytes.len());
+        match length > self.message_bytes_max.saturating_sub(before) as u64 {
+            true => Err(self.too_big()),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes what has arrived of a payload; gives the frame when that completes it.
+    fn payload(
+        &mut self,
+        arriving: &mut Arriving,
+        input: &mut &mut [u8],
+    ) -> Result<Option<Frame>, CloseReason> {
+        let part = take(input, arriving.left);
+        unmask(part, arriving.mask);
+        arriving.mask.rotate_left(part.len() % 4);
+        let control = match arriving.opcode {
+            OpCode::Data(_) => {
+                self.append(part, arriving)?;
+                None
+            }
+            OpCode::Control(control) => {
+                arriving.control.extend_from_slice(part);
+                Some(control)
+            }
+        };
+        arriving.left -= part.len();
+        match control {
+            _ if arriving.left > 0 => Ok(None),
+            Some(control) => control_frame(control, &arriving.control).map(Some),
+            None if !arriving.is_final => Ok(None),
+            None => {
+                let message = self.message.take().unwrap_or_default();
+                if self.held.is_none() && !message.is_checked() {
+                    return Err(CloseReason::NotUtf8);
+                }
+                self.message(Cow::Owned(message.bytes)).map(Some)
+            }
+        }
+    }
+
+    /// Appends a part of a data frame to its message.
+    fn append(&mut self, part: &[u8], arriving: &Arriving) -> Result<(), CloseReason> {
+        let message = self.message.get_or_insert_default();
+        let room = match arriving.is_final {
+            true => arriving.left,
+            false => self.message_bytes_max.saturating_sub(message.bytes.len()),
+        };
+        message.append(part, room);
+        match self.held {
+            None => message.check(),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// One whole message. It is text if nothing is held; the UTF-8 of held pieces is checked in
+    /// their concatenation, because a client that cuts by bytes cuts inside characters.
+    fn message(&mut self, text: Cow<'_, [u8]>) -> Result<Frame, CloseReason> {
+        let Some(held) = &mut self.held else {
+            return Ok(match &*text {
+                BUFFER_ON => {
+                    self.held = Some(Box::default());
+                    Frame::Noise
+                }
+                // Ends nothing, so it is a word like any other.
+                BUFFER_OFF => Frame::Noise,
+                _ => Frame::Message(Bytes::from(text.into_owned())),
+            });
+        };
+        if &*text == BUFFER_OFF {
+            let held = self.held.take().unwrap_or_default();
+            return match held.is_checked() {
+                true => Ok(Frame::Message(Bytes::from(held.bytes))),
+                false => Err(CloseReason::NotUtf8),
+            };
+        }
+        let room = self.message_bytes_max.saturating_sub(held.bytes.len());
+        if text.len() > room {
+            return Err(self.too_big());
+        }
+        held.append(&text, room);
+        held.check()?;
+        Ok(Frame::Noise)
+    }
+
+    fn too_big(&self) -> CloseReason {
+        CloseReason::TooBig { bytes_max: self.message_bytes_max }
+    }
+}
+
+/// Text that arrives in parts.
+#[derive(Debug, Default)]
+struct Text {
+    bytes: Vec<u8>,
+    /// So many bytes are known to be whole UTF-8 characters.
+    checked: usize,
+}
+
+impl Text {
+    /// Appends; the memory doubles with what has arrived, and never grows past the `room` that is
+    /// left to the announced or allowed length.
+    fn append(&mut self, part: &[u8], room: usize) {
+        if self.bytes.capacity() - self.bytes.len() < part.len() {
+            let more = self.bytes.len().min(room).max(part.len());
+            self.bytes.reserve_exact(more);
+            #[cfg(test)]
+            tests::count(self.bytes.len());
+        }
+        self.bytes.extend_from_slice(part);
+    }
+
+    /// Fails as soon as no continuation can make this UTF-8 (RFC 6455, section 8.1).
+    fn check(&mut self) -> Result<(), CloseReason> {
+        let unchecked = &self.bytes[self.checked..];
+        #[cfg(test)]
+        tests::count(unchecked.len());
+        match std::str::from_utf8(unchecked) {
+            Ok(_) => self.checked = self.bytes.len(),
+            Err(error) if error.error_len().is_none() => self.checked += error.valid_up_to(),
+            Err(_) => return Err(CloseReason::NotUtf8),
+        }
+        Ok(())
+    }
+
+    /// Whether it is UTF-8 to the end.
+    fn is_checked(&self) -> bool {
+        self.checked == self.bytes.len()
+    }
+}
+
+/// The header at the front of `bytes`, the payload length it announces, and its own length; `None`
+/// while it is not whole.
+fn parse(bytes: &[u8]) -> Result<Option<(FrameHeader, u64, usize)>, CloseReason> {
+    // No more, so that the cursor's position is a small number whatever the input.
+    let bytes = &bytes[..bytes.len().min(HEADER_BYTES_MAX)];
+    let mut cursor = Cursor::new(bytes);
+    match FrameHeader::parse(&mut cursor) {
+        Ok(Some((header, length))) => {
+            let used = usize::try_from(cursor.position()).unwrap_or(bytes.len());
+            Ok(Some((header, length, used)))
+        }
+        Ok(None) => Ok(None),
+        // The one thing it judges; what it reads from cannot fail.
+        Err(_) => Err(CloseReason::Protocol("an unknown opcode")),
+    }
+}
+
+/// The rules on one frame by itself (RFC 6455, sections 5.1, 5.2 and 5.5). Its mask.
+fn check(header: &FrameHeader, length: u64) -> Result<[u8; 4], CloseReason> {
+    if header.rsv1 || header.rsv2 || header.rsv3 {
+        return Err(CloseReason::Protocol("reserved bits without an extension"));
+    }
+    if matches!(header.opcode, OpCode::Control(_)) {
+        if !header.is_final {
+            return Err(CloseReason::Protocol("a fragmented control frame"));
+        }
+        if length > CONTROL_BYTES_MAX as u64 {
+            return Err(CloseReason::Protocol("a control frame over 125 bytes"));
+        }
+    }
+    header.mask.ok_or(CloseReason::Protocol("a client frame without a mask"))
+}
+
+/// A whole control frame; for Close the rules on its body (RFC 6455, sections 5.5.1 and 7.4).
+fn control_frame(control: Control, payload: &[u8]) -> Result<Frame, CloseReason> {
+    match control {
+        Control::Ping => Ok(Frame::Ping(Bytes::copy_from_slice(payload))),
+        Control::Pong => Ok(Frame::Pong(Bytes::copy_from_slice(payload))),
+        Control::Close => match payload {
+            [] => Ok(Frame::Close(None)),
+            [_] => Err(CloseReason::Protocol("a Close frame with half a code")),
+            [high, low, text @ ..] => {
+                let code = u16::from_be_bytes([*high, *low]);
+                if !CloseCode::from(code).is_allowed() {
+                    return Err(CloseReason::Protocol("a Close frame with an invalid code"));
+                }
+                std::str::from_utf8(text).map_err(|_| CloseReason::NotUtf8)?;
+                Ok(Frame::Close(Some(code)))
+            }
+        },
+        Control::Reserved(_) => Err(CloseReason::Protocol("an unknown opcode")),
+    }
+}
+
+/// Takes the mask off (RFC 6455, section 5.3), eight bytes at a time, which the compiler vectorises.
+fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
+    #[cfg(test)]
+    tests::count(bytes.len());
+    let [a, b, c, d] = mask;
+    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let (words, rest) = bytes.as_chunks_mut::<8>();
+    for word in words {
+        *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
+    }
+    for (byte, mask) in rest.iter_mut().zip(mask.into_iter().cycle()) {
+        *byte ^= mask;
+    }
+}
+
+#[cfg(test)]
+mod tests;

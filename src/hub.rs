@@ -1,0 +1,373 @@
+//! The registry of who is there, and the hand-over of what they are sent. Lives on the script
+//! thread, which is the sequencer: nothing here is shared, and the order in which it is called is
+//! the order that everybody sees.
+//!
+//! What a handler asks for between [`Hub::begin`] and [`Hub::commit`] changes the registry at once,
+//! so that the handler reads its own doing, and leaves the script thread only with the commit.
+//! [`Hub::rollback`] undoes all of it.
+
+mod client;
+mod delivery;
+mod link;
+mod names;
+mod shard;
+mod turn;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+pub use client::Client;
+use client::Standing;
+pub use delivery::{Delivery, Payload};
+pub use link::Link;
+use names::Names;
+pub use shard::Shard;
+
+use crate::close::CloseReason;
+use crate::session::{ClientInfo, ClientKind, SessionId};
+
+/// The registry and what is to be handed to the workers next.
+pub struct Hub {
+    limits: HubLimits,
+    /// By worker and slot.
+    clients: Vec<Vec<Option<Rc<Client>>>>,
+    uuids: Names,
+    idents: Names,
+    /// How many registered web clients each worker has.
+    registered: Vec<usize>,
+    connected: usize,
+    /// What the running handler has asked for.
+    actions: Vec<Action>,
+    deliveries: Vec<Vec<Delivery>>,
+}
+
+/// The limits on names.
+#[derive(Clone, Copy, Debug)]
+pub struct HubLimits {
+    pub name_bytes_max: usize,
+    /// The failed claim of this number closes the claimant.
+    pub failed_claims_max: u32,
+}
+
+/// Whom a message is for.
+#[derive(Clone, Copy, Debug)]
+pub enum Address<'a> {
+    /// The registered web client of this uuid, chosen or issued.
+    Uuid(&'a str),
+    /// The backend of this name.
+    Ident(&'a str),
+}
+
+/// Why a client was not registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegisterError {
+    /// Another client holds the name.
+    Taken,
+    /// Empty or longer than `limits.name_bytes_max`.
+    Invalid,
+    /// Backends are not addressed by uuid.
+    Backend,
+    /// The connection is closing.
+    Closing,
+}
+
+impl RegisterError {
+    /// The error code that the script and, by the default script, the client see.
+    pub fn code(self) -> &'static str {
+        match self {
+            RegisterError::Taken => "uuid_taken",
+            RegisterError::Invalid => "uuid_invalid",
+            RegisterError::Backend => "not_a_web_client",
+            RegisterError::Closing => "closing",
+        }
+    }
+}
+
+/// What a handler asked for, with what it takes to undo it.
+enum Action {
+    Send { to: Rc<Client>, text: Payload },
+    Broadcast { text: Payload, except: Option<SessionId> },
+    Register { client: Rc<Client>, uuid: Arc<str>, before: Option<Arc<str>> },
+    ClaimFailed { client: Rc<Client> },
+    Close { client: Rc<Client>, reason: CloseReason },
+}
+
+impl Hub {
+    pub fn new(workers: usize, limits: HubLimits) -> Hub {
+        Hub {
+            limits,
+            clients: (0..workers).map(|_| Vec::new()).collect(),
+            uuids: Names::default(),
+            idents: Names::default(),
+            registered: vec![0; workers],
+            connected: 0,
+            actions: Vec::new(),
+            deliveries: (0..workers).map(|_| Vec::new()).collect(),
+        }
+    }
+
+    // Who is there.
+
+    /// Takes a new client in. A web client's issued uuid is its own from now on, so that nobody
+    /// else can take it, registered or not.
+    pub fn connect(&mut self, info: ClientInfo) -> Rc<Client> {
+        let id = info.id;
+        if info.kind == ClientKind::Web {
+            self.uuids.claim(&Arc::from(info.issued_uuid.as_str()), id);
+        }
+        let ident = info.ident.as_deref().and_then(|ident| self.claim_ident(ident, id));
+        let client = Client::new(info, ident);
+        let slots = &mut self.clients[usize::from(id.worker)];
+        let slot = id.slot as usize;
+        if slots.len() <= slot {
+            slots.resize(slot + 1, None);
+        }
+        slots[slot] = Some(Rc::clone(&client));
+        self.connected += 1;
+        client
+    }
+
+    fn claim_ident(&mut self, ident: &str, by: SessionId) -> Option<Arc<str>> {
+        let ident: Arc<str> = Arc::from(ident);
+        let valid = !ident.is_empty() && ident.len() <= self.limits.name_bytes_max;
+        let claimed = valid && self.idents.claim(&ident, by);
+        if !claimed {
+            tracing::debug!(session = by.serial, "ident in use or too long: not claimed");
+        }
+        claimed.then_some(ident)
+    }
+
+    /// Takes a client out: its names are free, nothing reaches it any more.
+    pub fn disconnect(&mut self, id: SessionId) -> Option<Rc<Client>> {
+        let slot = self.clients[usize::from(id.worker)].get_mut(id.slot as usize)?;
+        let client = slot.take_if(|client| client.id() == id)?;
+        self.connected -= 1;
+        if client.standing.replace(Standing::Gone) == Standing::Connected {
+            self.retire(&client);
+        }
+        Some(client)
+    }
+
+    /// Frees the names of a client that is closing or gone.
+    fn retire(&mut self, client: &Client) {
+        let id = client.id();
+        self.uuids.release(&client.info.issued_uuid, id);
+        if let Some(uuid) = client.uuid.borrow().as_ref() {
+            self.uuids.release(uuid, id);
+            self.registered[usize::from(id.worker)] -= 1;
+        }
+        if let Some(ident) = &client.ident {
+            self.idents.release(ident, id);
+        }
+    }
+
+    /// A client that is there, closing or not.
+    pub fn client(&self, id: SessionId) -> Option<&Rc<Client>> {
+        self.clients[usize::from(id.worker)]
+            .get(id.slot as usize)?
+            .as_ref()
+            .filter(|client| client.id() == id)
+    }
+
+    /// Every client that is there, in no order that means anything.
+    pub fn clients(&self) -> impl Iterator<Item = &Rc<Client>> {
+        self.clients.iter().flatten().flatten()
+    }
+
+    /// The client that can be reached under this name.
+    pub fn find(&self, name: Address<'_>) -> Option<&Rc<Client>> {
+        let (names, name, registered) = match name {
+            Address::Uuid(uuid) => (&self.uuids, uuid, true),
+            Address::Ident(ident) => (&self.idents, ident, false),
+        };
+        self.client(names.holder(name)?)
+            .filter(|client| client.is_connected() && (!registered || client.is_registered()))
+    }
+
+    /// How many web clients are registered.
+    pub fn registered(&self) -> usize {
+        self.registered.iter().sum()
+    }
+
+    /// How many clients of any kind are connected.
+    pub fn connected(&self) -> usize {
+        self.connected
+    }
+
+    // What a handler asks for.
+
+    /// Starts a handler's doing.
+    pub fn begin(&mut self) {
+        self.actions.clear();
+    }
+
+    /// Registers a web client under a uuid, in place of the one it had. First claim wins.
+    pub fn register(&mut self, client: &Rc<Client>, uuid: &str) -> Result<(), RegisterError> {
+        if !client.is_connected() {
+            return Err(RegisterError::Closing);
+        }
+        if client.info.kind != ClientKind::Web {
+            return Err(RegisterError::Backend);
+        }
+        if uuid.is_empty() || uuid.len() > self.limits.name_bytes_max {
+            return Err(RegisterError::Invalid);
+        }
+        let (uuid, id): (Arc<str>, _) = (Arc::from(uuid), client.id());
+        if !self.uuids.claim(&uuid, id) {
+            self.actions.push(Action::ClaimFailed { client: Rc::clone(client) });
+            return Err(RegisterError::Taken);
+        }
+        let before = client.uuid.replace(Some(Arc::clone(&uuid)));
+        match &before {
+            Some(before) if *before != uuid => self.release_chosen(client, before),
+            Some(_) => {}
+            None => self.registered[usize::from(id.worker)] += 1,
+        }
+        self.actions.push(Action::Register { client: Rc::clone(client), uuid, before });
+        Ok(())
+    }
+
+    /// Releases a uuid the client is no longer registered under; the issued one stays its own.
+    fn release_chosen(&mut self, client: &Client, uuid: &str) {
+        if uuid != client.info.issued_uuid {
+            self.uuids.release(uuid, client.id());
+        }
+    }
+
+    /// Sends to one client; `false` where it is closing or gone.
+    pub fn send(&mut self, to: &Rc<Client>, text: Payload) -> bool {
+        let connected = to.is_connected();
+        if connected {
+            self.actions.push(Action::Send { to: Rc::clone(to), text });
+        }
+        connected
+    }
+
+    /// Sends to the client of that name; `false` where nobody has it.
+    pub fn deliver(&mut self, name: Address<'_>, text: Payload) -> bool {
+        match self.find(name).cloned() {
+            Some(client) => self.send(&client, text),
+            None => false,
+        }
+    }
+
+    /// Sends to all registered web clients but one; returns to how many.
+    pub fn broadcast(&mut self, text: Payload, except: Option<&Rc<Client>>) -> usize {
+        let excepted = except.filter(|c| c.is_registered() && c.is_connected());
+        let receivers = self.registered() - usize::from(excepted.is_some());
+        self.actions.push(Action::Broadcast { text, except: excepted.map(|client| client.id()) });
+        receivers
+    }
+
+    /// Closes a connection after what it was sent before. Its names are free from now on.
+    pub fn close(&mut self, client: &Rc<Client>, reason: CloseReason) {
+        if client.is_connected() {
+            client.standing.set(Standing::Closing);
+            self.retire(client);
+            self.actions.push(Action::Close { client: Rc::clone(client), reason });
+        }
+    }
+
+    /// How many actions the running handler has asked for.
+    pub fn actions(&self) -> usize {
+        self.actions.len()
+    }
+
+    /// Makes what the handler asked for happen, in the order asked.
+    pub fn commit(&mut self) {
+        for action in std::mem::take(&mut self.actions) {
+            match action {
+                Action::Send { to, text } => {
+                    self.push(to.id(), Delivery::Send { to: to.id(), text })
+                }
+                Action::Broadcast { text, except } => self.push_broadcast(&text, except),
+                Action::Register { client, uuid, .. } => {
+                    self.push(client.id(), Delivery::Register { to: client.id(), uuid });
+                }
+                Action::ClaimFailed { client } => {
+                    let failed = client.failed_claims.get() + 1;
+                    client.failed_claims.set(failed);
+                    if failed >= self.limits.failed_claims_max {
+                        self.close(&client, CloseReason::TooManyClaims);
+                    }
+                }
+                Action::Close { client, reason } => {
+                    self.push(client.id(), Delivery::Close { to: client.id(), reason });
+                }
+            }
+        }
+        // The claims that were one too many: after whatever the handler had to say to them.
+        if !self.actions.is_empty() {
+            self.commit();
+        }
+    }
+
+    /// Makes as if the handler had never run.
+    pub fn rollback(&mut self) {
+        for action in std::mem::take(&mut self.actions).into_iter().rev() {
+            match action {
+                Action::Register { client, uuid, before } => {
+                    self.unregister(&client, &uuid, before)
+                }
+                Action::Close { client, .. } => self.reinstate(&client),
+                Action::Send { .. } | Action::Broadcast { .. } | Action::ClaimFailed { .. } => {}
+            }
+        }
+    }
+
+    fn unregister(&mut self, client: &Client, uuid: &str, before: Option<Arc<str>>) {
+        if before.as_deref() != Some(uuid) {
+            self.release_chosen(client, uuid);
+        }
+        match &before {
+            Some(before) => {
+                self.uuids.claim(before, client.id());
+            }
+            None => self.registered[usize::from(client.id().worker)] -= 1,
+        }
+        client.uuid.replace(before);
+    }
+
+    fn reinstate(&mut self, client: &Client) {
+        let id = client.id();
+        client.standing.set(Standing::Connected);
+        if client.info.kind == ClientKind::Web {
+            self.uuids.claim(&Arc::from(client.info.issued_uuid.as_str()), id);
+        }
+        if let Some(uuid) = client.uuid.borrow().as_ref() {
+            self.uuids.claim(uuid, id);
+            self.registered[usize::from(id.worker)] += 1;
+        }
+        if let Some(ident) = &client.ident {
+            self.idents.claim(ident, id);
+        }
+    }
+
+    // What goes to the workers.
+
+    /// A message of this session is decided: acknowledged unless the session is closing.
+    pub fn decided(&mut self, from: SessionId, bytes: usize) {
+        let ack = self.client(from).is_some_and(|client| client.is_connected());
+        self.push(from, Delivery::Decided { to: from, bytes, ack });
+    }
+
+    /// The hand-over of one worker, in order; empty again afterwards.
+    pub fn take_deliveries(&mut self, worker: usize) -> Vec<Delivery> {
+        std::mem::take(&mut self.deliveries[worker])
+    }
+
+    fn push(&mut self, to: SessionId, delivery: Delivery) {
+        self.deliveries[usize::from(to.worker)].push(delivery);
+    }
+
+    /// One entry per worker, however many clients it has.
+    fn push_broadcast(&mut self, text: &Payload, except: Option<SessionId>) {
+        for (worker, deliveries) in self.deliveries.iter_mut().enumerate() {
+            let except = except.filter(|id| usize::from(id.worker) == worker);
+            deliveries.push(Delivery::Broadcast { text: text.clone(), except });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

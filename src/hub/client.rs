@@ -1,0 +1,63 @@
+//! What the hub keeps of a connected client.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::session::{ClientInfo, SessionId};
+
+/// A connected client as the script thread sees it. Shared by the hub and the script's objects;
+/// one that outlives its connection only tells what it knows.
+pub struct Client {
+    pub info: ClientInfo,
+    /// The uuid it is registered under: the one it chose, or the issued one at `/web`.
+    pub(super) uuid: RefCell<Option<Arc<str>>>,
+    /// The ident it holds: none where another backend came first.
+    pub(super) ident: Option<Arc<str>>,
+    pub(super) standing: Cell<Standing>,
+    pub(super) failed_claims: Cell<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Connected,
+    /// The relay has decided to close it: it is sent nothing more, and what it still says is ignored.
+    Closing,
+    /// Its connection has ended.
+    Gone,
+}
+
+impl Client {
+    pub(super) fn new(info: ClientInfo, ident: Option<Arc<str>>) -> Rc<Client> {
+        Rc::new(Client {
+            ident,
+            info,
+            uuid: RefCell::new(None),
+            standing: Cell::new(Standing::Connected),
+            failed_claims: Cell::new(0),
+        })
+    }
+
+    pub fn id(&self) -> SessionId {
+        self.info.id
+    }
+
+    /// The uuid it is registered under, if it is registered.
+    pub fn uuid(&self) -> Option<Arc<str>> {
+        self.uuid.borrow().clone()
+    }
+
+    /// The ident it holds and is addressed by.
+    pub fn ident(&self) -> Option<&str> {
+        self.ident.as_deref()
+    }
+
+    pub fn is_registered(&self) -> bool {
+        self.uuid.borrow().is_some()
+    }
+
+    /// Whether it can still be sent anything.
+    pub fn is_connected(&self) -> bool {
+        self.standing.get() == Standing::Connected
+    }
+}

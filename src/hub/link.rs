@@ -1,0 +1,330 @@
+//! The worker's end of a session: its transport and what waits to be written to it. Shared, on one
+//! thread, by the connection's task, which reads, and the shard, which writes once per turn.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::turn::Part;
+use crate::close::CloseReason;
+use crate::frame::{self, Encoding};
+use crate::outbound::{Outbound, QueueLimits};
+use crate::session::{ClientKind, SessionId};
+use crate::transport::Transport;
+
+/// One session on its worker.
+pub struct Link {
+    pub id: SessionId,
+    pub kind: ClientKind,
+    pub encoding: Encoding,
+    /// Messages of this client that wait for the script's decision.
+    undecided: Cell<usize>,
+    /// Whether its task has stopped until one of them is decided.
+    awaits_decision: Cell<bool>,
+    /// The turn it was last written to.
+    pub(super) turn: Cell<u64>,
+    /// Its place among the shard's members, if it receives broadcasts.
+    pub(super) place: Cell<Option<usize>>,
+    /// What its acks carry.
+    pub(super) uuid: RefCell<Option<Arc<str>>>,
+    /// Why it is being closed: once set, nothing is appended but the farewell.
+    ending: RefCell<Ending>,
+    output: RefCell<Output>,
+    waker: RefCell<Option<Waker>>,
+}
+
+struct Output {
+    transport: Transport,
+    outbound: Outbound,
+    /// Since when the socket has taken nothing of what waits.
+    stalled_since: Option<Instant>,
+    /// The peer cannot be written to any more; what it sent before may still be read.
+    broken: bool,
+}
+
+#[derive(Clone)]
+enum Ending {
+    Open,
+    /// Asked to end once its messages are decided.
+    Asked(CloseReason),
+    /// The farewell is queued.
+    Said(CloseReason),
+}
+
+impl Link {
+    pub fn new(id: SessionId, kind: ClientKind, encoding: Encoding, transport: Transport) -> Link {
+        Link {
+            id,
+            kind,
+            encoding,
+            undecided: Cell::new(0),
+            awaits_decision: Cell::new(false),
+            turn: Cell::new(0),
+            place: Cell::new(None),
+            uuid: RefCell::new(None),
+            ending: RefCell::new(Ending::Open),
+            output: RefCell::new(Output {
+                transport,
+                outbound: Outbound::default(),
+                stalled_since: None,
+                broken: false,
+            }),
+            waker: RefCell::new(None),
+        }
+    }
+
+    // For the connection's task.
+
+    pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.output.borrow_mut().transport.poll_read(cx, buffer)
+    }
+
+    /// Ready when nothing waits to be written, or nothing can be.
+    pub fn poll_written(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut output = self.output.borrow_mut();
+        while output.holds() {
+            output.write_waiting(self.one_by_one());
+            if output.holds() && ready!(output.transport.poll_writable(cx)).is_err() {
+                output.broken = true;
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// The task to wake when the shard has something to say to it.
+    pub fn wake_with(&self, waker: &Waker) {
+        let mut own = self.waker.borrow_mut();
+        if !own.as_ref().is_some_and(|own| own.will_wake(waker)) {
+            *own = Some(waker.clone());
+        }
+    }
+
+    /// One more message of this client waits for its decision.
+    pub fn submitted(&self) {
+        self.undecided.set(self.undecided.get() + 1);
+    }
+
+    pub fn undecided(&self) -> usize {
+        self.undecided.get()
+    }
+
+    /// Has the task woken by the next decision.
+    pub fn await_decision(&self) {
+        self.awaits_decision.set(true);
+    }
+
+    /// Queues one frame, a pong or a ping, behind what waits.
+    pub fn send_frame(&self, frame: Bytes, limits: QueueLimits) {
+        let part = Part { buffer: &frame, bytes: &frame, messages: 1 };
+        if self.is_open() {
+            self.write(&[part], limits);
+        }
+    }
+
+    /// Queues the farewell, once.
+    pub fn say_farewell(&self, reason: CloseReason) {
+        if matches!(*self.ending.borrow(), Ending::Said(_)) {
+            return;
+        }
+        let frame = self.farewell(&reason);
+        let mut output = self.output.borrow_mut();
+        if !output.broken && !frame.is_empty() {
+            output.outbound.push_frames(frame, 0, 1);
+            output.write_waiting(self.one_by_one());
+        }
+        *self.ending.borrow_mut() = Ending::Said(reason);
+    }
+
+    /// Whether the socket has taken nothing of what waits for that long.
+    pub fn is_stalled(&self, timeout: Duration) -> bool {
+        self.output.borrow().is_stalled(timeout)
+    }
+
+    pub fn shut_down(&self) {
+        self.output.borrow_mut().transport.shut_down();
+    }
+
+    /// Why the hub or the worker wants it to end, and whether the farewell is queued already.
+    pub fn ending(&self) -> Option<(CloseReason, bool)> {
+        match &*self.ending.borrow() {
+            Ending::Open => None,
+            Ending::Asked(reason) => Some((reason.clone(), false)),
+            Ending::Said(reason) => Some((reason.clone(), true)),
+        }
+    }
+
+    // For the shard.
+
+    pub(super) fn is_open(&self) -> bool {
+        !matches!(*self.ending.borrow(), Ending::Said(_))
+    }
+
+    pub(super) fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    pub(super) fn decided(&self) {
+        self.undecided.set(self.undecided.get().saturating_sub(1));
+        if self.awaits_decision.take() {
+            self.wake();
+        }
+    }
+
+    /// Asks the connection to end once what it sent is decided.
+    pub(super) fn ask_to_end(&self, reason: CloseReason) {
+        let mut ending = self.ending.borrow_mut();
+        if matches!(*ending, Ending::Open) {
+            *ending = Ending::Asked(reason);
+            self.wake();
+        }
+    }
+
+    /// Closes it: returns the frame with which its share of this turn ends.
+    pub(super) fn close(&self, reason: CloseReason) -> Bytes {
+        let frame = self.farewell(&reason);
+        *self.ending.borrow_mut() = Ending::Said(reason);
+        self.wake();
+        frame
+    }
+
+    /// Whether acks may be left out: a backend that never reads must not be cut for them.
+    pub(super) fn may_drop_acks(&self, limits: QueueLimits) -> bool {
+        self.encoding == Encoding::Raw && self.output.borrow().outbound.is_half_full(limits)
+    }
+
+    /// Writes a turn's share, or queues what the socket does not take.
+    pub(super) fn write(&self, parts: &[Part<'_>], limits: QueueLimits) {
+        let mut output = self.output.borrow_mut();
+        output.write(parts, self.one_by_one());
+        if !output.outbound.is_empty() {
+            if output.outbound.exceeds(limits) {
+                self.cut(&mut output);
+            }
+            // The task waits for the socket from here on.
+            self.wake();
+        }
+    }
+
+    /// Cuts a client whose socket has taken nothing for `timeout`.
+    pub(super) fn cut_if_stalled(&self, timeout: Duration) {
+        let mut output = self.output.borrow_mut();
+        if output.is_stalled(timeout) {
+            self.cut(&mut output);
+            self.wake();
+        }
+    }
+
+    /// A client that does not keep up is told so behind the frame that has begun, and loses the rest.
+    fn cut(&self, output: &mut Output) {
+        if !self.is_open() {
+            return;
+        }
+        output.outbound.clear(|frames, at| self.encoding.frame_end(frames, at));
+        output.outbound.push_frames(self.farewell(&CloseReason::SlowConsumer), 0, 1);
+        *self.ending.borrow_mut() = Ending::Said(CloseReason::SlowConsumer);
+    }
+
+    /// PHP clients read once per message and take what comes for one JSON.
+    fn one_by_one(&self) -> bool {
+        self.kind == ClientKind::Backend
+    }
+
+    fn farewell(&self, reason: &CloseReason) -> Bytes {
+        match (self.encoding, reason) {
+            (Encoding::WebSocket, CloseReason::ClosedByPeer(None)) => frame::empty_close_frame(),
+            (Encoding::WebSocket, reason) => frame::close_frame(reason.code(), &reason.text()),
+            (Encoding::Raw, reason) if reason.text().is_empty() => Bytes::new(),
+            (Encoding::Raw, reason) => {
+                let text = serde_json::json!({ "opcode": "close", "error": reason.text() });
+                Bytes::from(text.to_string())
+            }
+        }
+    }
+}
+
+impl Output {
+    fn holds(&self) -> bool {
+        !self.broken && (!self.outbound.is_empty() || self.transport.holds_output())
+    }
+
+    fn is_stalled(&self, timeout: Duration) -> bool {
+        self.stalled_since.is_some_and(|since| since.elapsed() >= timeout)
+    }
+
+    fn write(&mut self, parts: &[Part<'_>], one_by_one: bool) {
+        if self.broken {
+            return;
+        }
+        let direct = !self.holds();
+        let (mut queued, mut at) = (!direct, 0);
+        while at < parts.len() && !queued {
+            let group = if one_by_one { &parts[at..=at] } else { &parts[at..] };
+            let written = match self.write_group(group) {
+                Ok(written) => written,
+                Err(_) => return self.break_off(),
+            };
+            queued = self.queue_rest(group, written);
+            at += group.len();
+        }
+        for part in &parts[at..] {
+            self.outbound.push(part.buffer, part.bytes, 0, part.messages);
+        }
+        if queued && direct {
+            self.stalled_since = Some(Instant::now());
+            self.write_waiting(one_by_one);
+        }
+    }
+
+    fn write_group(&mut self, group: &[Part<'_>]) -> io::Result<usize> {
+        let written = match group {
+            [part] => self.transport.try_write(&[IoSlice::new(part.bytes)]),
+            group => {
+                let slices: Vec<_> = group.iter().map(|part| IoSlice::new(part.bytes)).collect();
+                self.transport.try_write(&slices)
+            }
+        };
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            written => written,
+        }
+    }
+
+    /// Queues what was not written; `true` if there was anything.
+    fn queue_rest(&mut self, group: &[Part<'_>], mut written: usize) -> bool {
+        for part in group {
+            if written < part.bytes.len() {
+                self.outbound.push(part.buffer, part.bytes, written, part.messages);
+            }
+            written = written.saturating_sub(part.bytes.len());
+        }
+        !self.outbound.is_empty()
+    }
+
+    fn write_waiting(&mut self, one_by_one: bool) {
+        let written = self.outbound.write(&mut self.transport, one_by_one).and_then(|written| {
+            match self.transport.try_flush() {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+                _ => Ok(written),
+            }
+        });
+        match written {
+            Err(_) => self.break_off(),
+            Ok(_) if self.outbound.is_empty() => self.stalled_since = None,
+            Ok(0) => {}
+            Ok(_) => self.stalled_since = Some(Instant::now()),
+        }
+    }
+
+    /// Nothing can be written any more. Reading goes on: what the peer sent before still counts.
+    fn break_off(&mut self) {
+        self.broken = true;
+        self.outbound = Outbound::default();
+        self.stalled_since = None;
+    }
+}

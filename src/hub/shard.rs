@@ -1,0 +1,200 @@
+//! A worker's share of the sessions, and how it does what the hub hands over: gather a turn, then
+//! write each client it concerns once.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use slab::Slab;
+
+use super::Delivery;
+use super::link::Link;
+use super::turn::{Finished, Turn};
+use crate::close::CloseReason;
+use crate::frame::Encoding;
+use crate::outbound::QueueLimits;
+use crate::session::{ClientKind, SessionId};
+use crate::transport::Transport;
+
+/// The sessions of one worker.
+pub struct Shard {
+    worker: u16,
+    queue_limits: QueueLimits,
+    stall_timeout: Duration,
+    links: Slab<Rc<Link>>,
+    /// The slots of those who receive broadcasts, in no order that means anything.
+    members: Vec<u32>,
+    turn: Turn,
+    turns: u64,
+    serials: u64,
+}
+
+impl Shard {
+    pub fn new(worker: u16, queue_limits: QueueLimits, stall_timeout: Duration) -> Shard {
+        Shard {
+            worker,
+            queue_limits,
+            stall_timeout,
+            links: Slab::new(),
+            members: Vec::new(),
+            turn: Turn::default(),
+            turns: 0,
+            serials: 0,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.links.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.links.is_empty()
+    }
+
+    pub fn insert(
+        &mut self,
+        kind: ClientKind,
+        encoding: Encoding,
+        transport: Transport,
+    ) -> Rc<Link> {
+        let entry = self.links.vacant_entry();
+        self.serials += 1;
+        let id = SessionId {
+            worker: self.worker,
+            // Far below 2^32: a worker has as many sessions as descriptors.
+            slot: entry.key() as u32,
+            // Unique over all workers, and exact as a number in Lua.
+            serial: self.serials << 8 | u64::from(self.worker & 0xff),
+        };
+        Rc::clone(entry.insert(Rc::new(Link::new(id, kind, encoding, transport))))
+    }
+
+    pub fn remove(&mut self, link: &Link) {
+        self.leave(link);
+        if self.link(link.id).is_some() {
+            self.links.remove(link.id.slot as usize);
+        }
+    }
+
+    /// Asks every session to end once what it sent is decided.
+    pub fn end_all(&self, reason: &CloseReason) {
+        for (_, link) in &self.links {
+            link.ask_to_end(reason.clone());
+        }
+    }
+
+    /// Cuts the clients whose sockets take nothing. To be called about once a second.
+    pub fn cut_stalled(&self) {
+        for (_, link) in &self.links {
+            link.cut_if_stalled(self.stall_timeout);
+        }
+    }
+
+    /// Takes one delivery into the turn.
+    pub fn apply(&mut self, delivery: Delivery) {
+        match delivery {
+            Delivery::Decided { to, ack, .. } => self.decided(to, ack),
+            Delivery::Send { to, text } => {
+                if let Some(link) = self.open_link(to) {
+                    let encoding = link.encoding;
+                    self.turn.send(to.slot, text.as_bytes(), encoding);
+                }
+            }
+            Delivery::Broadcast { text, except } => {
+                if !self.members.is_empty() {
+                    let except = except.filter(|id| self.link(*id).is_some());
+                    self.turn.broadcast(text.as_bytes(), except.map(|id| id.slot));
+                }
+            }
+            Delivery::Register { to, uuid } => self.register(to, uuid),
+            Delivery::Close { to, reason } => self.close(to, reason),
+        }
+        if self.turn.is_full() {
+            self.flush();
+        }
+    }
+
+    fn decided(&mut self, to: SessionId, ack: bool) {
+        let Some(link) = self.link(to).cloned() else { return };
+        link.decided();
+        if ack && link.is_open() && !link.may_drop_acks(self.queue_limits) {
+            let uuid = link.uuid.borrow();
+            self.turn.send(to.slot, next(uuid.as_deref()).as_bytes(), link.encoding);
+        }
+    }
+
+    fn register(&mut self, to: SessionId, uuid: Arc<str>) {
+        let Some(link) = self.open_link(to).cloned() else { return };
+        link.uuid.replace(Some(uuid));
+        if link.place.get().is_none() {
+            link.place.set(Some(self.members.len()));
+            self.members.push(to.slot);
+            self.turn.join(to.slot);
+        }
+    }
+
+    fn close(&mut self, to: SessionId, reason: CloseReason) {
+        let Some(link) = self.open_link(to).cloned() else { return };
+        self.turn.send_frame(to.slot, &link.close(reason));
+        if self.leave(&link) {
+            self.turn.leave(to.slot);
+        }
+    }
+
+    /// Takes a client out of those who receive broadcasts; `false` where it was none of them.
+    fn leave(&mut self, link: &Link) -> bool {
+        let Some(place) = link.place.take() else { return false };
+        self.members.swap_remove(place);
+        if let Some(moved) = self.members.get(place)
+            && let Some(moved) = self.links.get(*moved as usize)
+        {
+            moved.place.set(Some(place));
+        }
+        true
+    }
+
+    /// Ends the turn: one write for each client that it concerns.
+    pub fn flush(&mut self) {
+        if self.turn.is_empty() {
+            return;
+        }
+        self.turns += 1;
+        let turn = self.turn.finish();
+        self.write_shares(&turn);
+        if let Some(common) = turn.common() {
+            for slot in &self.members {
+                if let Some(link) = self.links.get(*slot as usize)
+                    && link.turn.get() != self.turns
+                {
+                    link.write(&[common], self.queue_limits);
+                }
+            }
+        }
+        self.turn.reclaim(turn);
+    }
+
+    fn write_shares(&self, turn: &Finished) {
+        let mut parts = Vec::new();
+        for (slot, share) in turn.single_clients() {
+            let Some(link) = self.links.get(slot as usize) else { continue };
+            parts.clear();
+            share.parts(link.place.get().is_some(), &mut parts);
+            link.turn.set(self.turns);
+            link.write(&parts, self.queue_limits);
+        }
+    }
+
+    fn link(&self, id: SessionId) -> Option<&Rc<Link>> {
+        self.links.get(id.slot as usize).filter(|link| link.id == id)
+    }
+
+    fn open_link(&self, id: SessionId) -> Option<&Rc<Link>> {
+        self.link(id).filter(|link| link.is_open())
+    }
+}
+
+/// The ack. Its key order is what the oldest clients were written against.
+fn next(uuid: Option<&str>) -> String {
+    let uuid = serde_json::Value::from(uuid.unwrap_or_default());
+    format!(r#"{{"opcode":"next","uuid":{uuid},"fyi":""}}"#)
+}

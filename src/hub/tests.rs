@@ -1,0 +1,231 @@
+use std::net::{Ipv4Addr, SocketAddr};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::session::Scheme;
+
+fn limits() -> HubLimits {
+    HubLimits { name_bytes_max: 128, failed_claims_max: 5 }
+}
+
+fn info(serial: u64, kind: ClientKind, ident: Option<&str>) -> ClientInfo {
+    ClientInfo {
+        id: SessionId { worker: (serial % 2) as u16, slot: (serial / 2) as u32, serial },
+        kind,
+        scheme: Scheme::Ws,
+        addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+        path: "/".to_owned(),
+        headers: Default::default(),
+        ident: ident.map(str::to_owned),
+        issued_uuid: format!("issued-{serial}"),
+    }
+}
+
+fn web(hub: &mut Hub, serial: u64) -> Rc<Client> {
+    hub.connect(info(serial, ClientKind::Web, None))
+}
+
+/// What both workers are handed, one word each.
+fn handed_over(hub: &mut Hub) -> Vec<String> {
+    let deliveries = (0..2).flat_map(|worker| hub.take_deliveries(worker)).collect::<Vec<_>>();
+    let word = |delivery| match delivery {
+        Delivery::Decided { to, ack, .. } => format!("decided {} {ack}", to.serial),
+        Delivery::Send { to, .. } => format!("send {}", to.serial),
+        Delivery::Broadcast { except, .. } => format!("broadcast {:?}", except.map(|id| id.serial)),
+        Delivery::Register { to, uuid } => format!("register {} {uuid}", to.serial),
+        Delivery::Close { to, reason } => format!("close {} {}", to.serial, reason.label()),
+    };
+    deliveries.into_iter().map(word).collect()
+}
+
+fn text(text: &str) -> Payload {
+    Payload::from(text.to_owned())
+}
+
+#[test]
+fn the_first_claim_wins_and_the_fifth_failed_one_closes() {
+    let mut hub = Hub::new(2, limits());
+    let (owner, other) = (web(&mut hub, 2), web(&mut hub, 4));
+    hub.begin();
+    assert_eq!(hub.register(&owner, "u-1"), Ok(()));
+    hub.commit();
+    for claim in 1..=5 {
+        assert!(other.is_connected(), "before claim {claim}");
+        hub.begin();
+        assert_eq!(hub.register(&other, "u-1"), Err(RegisterError::Taken));
+        hub.send(&other, text("no"));
+        hub.commit();
+    }
+    assert!(!other.is_connected());
+    let words = handed_over(&mut hub);
+    assert_eq!(words.last().map(String::as_str), Some("close 4 too_many_claims"));
+    assert_eq!(words[words.len() - 2], "send 4");
+    assert!(hub.find(Address::Uuid("u-1")).is_some_and(|found| found.id() == owner.id()));
+}
+
+#[test]
+fn an_issued_uuid_is_its_clients_own_and_addresses_it_once_registered() {
+    let mut hub = Hub::new(2, limits());
+    let (owner, other) = (web(&mut hub, 2), web(&mut hub, 3));
+    hub.begin();
+    assert_eq!(hub.register(&other, "issued-2"), Err(RegisterError::Taken));
+    assert!(hub.find(Address::Uuid("issued-2")).is_none(), "not registered yet");
+    assert_eq!(hub.register(&owner, "u-1"), Ok(()));
+    hub.commit();
+    for name in ["u-1", "issued-2"] {
+        assert!(hub.find(Address::Uuid(name)).is_some_and(|found| found.id() == owner.id()));
+    }
+    // Renamed: the chosen name is free, the issued one is not.
+    hub.begin();
+    assert_eq!(hub.register(&owner, "u-2"), Ok(()));
+    assert_eq!(hub.register(&other, "u-1"), Ok(()));
+    assert_eq!(hub.register(&other, "issued-2"), Err(RegisterError::Taken));
+    hub.commit();
+    assert_eq!(hub.registered(), 2);
+}
+
+#[test]
+fn a_late_end_of_a_former_tenant_does_not_remove_the_present_one() {
+    let mut hub = Hub::new(2, limits());
+    let first = web(&mut hub, 2);
+    hub.disconnect(first.id());
+    let mut again = info(6, ClientKind::Web, None);
+    again.id.slot = first.id().slot;
+    let second = hub.connect(again);
+    assert!(hub.disconnect(first.id()).is_none());
+    assert!(hub.client(second.id()).is_some() && hub.client(first.id()).is_none());
+}
+
+#[test]
+fn idents_address_backends_and_are_a_name_space_of_their_own() {
+    let mut hub = Hub::new(2, limits());
+    let page = web(&mut hub, 2);
+    let backend = hub.connect(info(4, ClientKind::Backend, Some("billing")));
+    let twin = hub.connect(info(6, ClientKind::Backend, Some("billing")));
+    hub.begin();
+    assert_eq!(hub.register(&page, "billing"), Ok(()));
+    assert_eq!(hub.register(&backend, "b"), Err(RegisterError::Backend));
+    hub.commit();
+    let holder = |hub: &Hub| hub.find(Address::Ident("billing")).map(|found| found.id());
+    assert_eq!(holder(&hub), Some(backend.id()));
+    hub.disconnect(twin.id());
+    assert_eq!(holder(&hub), Some(backend.id()));
+    hub.disconnect(backend.id());
+    assert_eq!(holder(&hub), None);
+}
+
+#[test]
+fn what_a_closing_client_says_is_decided_without_an_ack() {
+    let mut hub = Hub::new(2, limits());
+    let client = web(&mut hub, 2);
+    hub.begin();
+    hub.close(&client, CloseReason::Quit);
+    hub.send(&client, text("late"));
+    hub.commit();
+    hub.decided(client.id(), 10);
+    assert_eq!(handed_over(&mut hub), ["close 2 quit", "decided 2 false"]);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Register(u64, u8),
+    Close(u64),
+    Send(u64),
+    Broadcast(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1..6u64, 0..4u8).prop_map(|(client, name)| Step::Register(client, name)),
+        1 => (1..6u64).prop_map(Step::Close),
+        1 => (1..6u64).prop_map(Step::Send),
+        1 => (1..6u64).prop_map(Step::Broadcast),
+    ]
+}
+
+/// All that can be asked of a hub from outside.
+fn observed(hub: &Hub) -> Vec<String> {
+    let mut seen = vec![format!("{} {}", hub.registered(), hub.connected())];
+    for serial in 1..6u64 {
+        let id = info(serial, ClientKind::Web, None).id;
+        let client = hub.client(id).map(|client| (client.uuid(), client.is_connected()));
+        let issued = hub.find(Address::Uuid(&format!("issued-{serial}"))).map(|found| found.id());
+        seen.push(format!("{serial} {client:?} {issued:?}"));
+    }
+    for name in 0..4u8 {
+        let holder = hub.find(Address::Uuid(&format!("name-{name}"))).map(|found| found.id());
+        seen.push(format!("name-{name} {holder:?}"));
+    }
+    for ident in ["one", "two"] {
+        seen.push(format!("{ident} {:?}", hub.find(Address::Ident(ident)).map(|found| found.id())));
+    }
+    seen
+}
+
+fn perform(hub: &mut Hub, steps: &[Step]) {
+    let id = |serial| info(serial, ClientKind::Web, None).id;
+    let client = |hub: &Hub, serial| hub.client(id(serial)).cloned();
+    for step in steps {
+        match step {
+            Step::Register(serial, name) => {
+                if let Some(client) = client(hub, *serial) {
+                    // 3 stands for the issued one of another client.
+                    let name =
+                        if *name == 3 { "issued-1".to_owned() } else { format!("name-{name}") };
+                    let _ = hub.register(&client, &name);
+                }
+            }
+            Step::Close(serial) => {
+                if let Some(client) = client(hub, *serial) {
+                    hub.close(&client, CloseReason::Quit);
+                }
+            }
+            Step::Send(serial) => {
+                if let Some(client) = client(hub, *serial) {
+                    hub.send(&client, text("x"));
+                }
+            }
+            Step::Broadcast(serial) => {
+                let except = client(hub, *serial);
+                hub.broadcast(text("x"), except.as_ref());
+            }
+        }
+    }
+}
+
+proptest! {
+    /// A handler that fails has done nothing: whatever it asked for, the hub is as before.
+    #[test]
+    fn a_rollback_leaves_no_trace(
+        before in prop::collection::vec(step(), 0..12),
+        failing in prop::collection::vec(step(), 0..12),
+        after in prop::collection::vec(step(), 0..6),
+    ) {
+        let mut hubs = [Hub::new(2, limits()), Hub::new(2, limits())];
+        for (which, hub) in hubs.iter_mut().enumerate() {
+            for serial in 1..4u64 {
+                web(hub, serial);
+            }
+            hub.connect(info(4, ClientKind::Backend, Some("one")));
+            hub.connect(info(5, ClientKind::Backend, Some("one")));
+            hub.begin();
+            perform(hub, &before);
+            hub.commit();
+            if which == 0 {
+                let seen = observed(hub);
+                hub.begin();
+                perform(hub, &failing);
+                hub.rollback();
+                prop_assert_eq!(&observed(hub), &seen);
+            }
+            // And it goes on as one that was never tried.
+            hub.begin();
+            perform(hub, &after);
+            hub.commit();
+        }
+        let [mut tried, mut never] = hubs;
+        prop_assert_eq!(observed(&tried), observed(&never));
+        prop_assert_eq!(handed_over(&mut tried), handed_over(&mut never));
+    }
+}

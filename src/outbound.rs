@@ -1,0 +1,191 @@
+//! What a client has been sent but its socket has not taken. Empty, and without memory of its own,
+//! for every client that keeps up.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+
+use bytes::Bytes;
+
+use crate::transport::Transport;
+
+/// A slice that is smaller than this part of the buffer it would keep alive is copied instead, so
+/// that a queue never holds more than this many times what it counts.
+const PINNED_PER_COUNTED: usize = 2;
+
+/// How many pieces one write takes at most; the kernel takes up to 1,024.
+const PIECES_PER_WRITE: usize = 64;
+
+/// The outbound queue of one client.
+#[derive(Default)]
+pub struct Outbound {
+    pieces: VecDeque<Piece>,
+    /// How much of the first piece is written.
+    written: usize,
+    bytes: usize,
+    messages: usize,
+}
+
+/// Whole frames, one or several, but for the part of the first piece that is written.
+struct Piece {
+    bytes: Bytes,
+    messages: usize,
+}
+
+/// The bounds of one client's queue.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueLimits {
+    pub bytes_max: usize,
+    pub messages_max: usize,
+}
+
+impl Outbound {
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Bytes that wait, those of shared buffers counted in full.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn exceeds(&self, limits: QueueLimits) -> bool {
+        self.bytes > limits.bytes_max || self.messages > limits.messages_max
+    }
+
+    /// Whether acks to a client that never reads are to be left out.
+    pub fn is_half_full(&self, limits: QueueLimits) -> bool {
+        self.bytes > limits.bytes_max / 2 || self.messages > limits.messages_max / 2
+    }
+
+    /// Appends whole frames that are a part of `buffer`; `written` bytes of them have gone out
+    /// already, which is possible only where nothing waits.
+    pub fn push(&mut self, buffer: &Bytes, part: &[u8], written: usize, messages: usize) {
+        let bytes = match part.len() * PINNED_PER_COUNTED < buffer.len() {
+            true => Bytes::copy_from_slice(part),
+            false => buffer.slice_ref(part),
+        };
+        self.push_frames(bytes, written, messages);
+    }
+
+    /// Appends whole frames in a buffer of their own.
+    pub fn push_frames(&mut self, bytes: Bytes, written: usize, messages: usize) {
+        if written > 0 {
+            debug_assert!(self.pieces.is_empty(), "only what is written first is written in part");
+            self.written = written;
+        }
+        self.bytes += bytes.len() - written;
+        self.messages += messages;
+        self.pieces.push_back(Piece { bytes, messages });
+    }
+
+    /// Writes until all is written or the socket takes no more; returns how much went out.
+    /// `one_by_one`: a write per piece, for clients that read once per message.
+    pub fn write(&mut self, transport: &mut Transport, one_by_one: bool) -> io::Result<usize> {
+        let mut total = 0;
+        while !self.pieces.is_empty() {
+            let most = if one_by_one { 1 } else { PIECES_PER_WRITE };
+            let mut slices = [IoSlice::new(&[]); PIECES_PER_WRITE];
+            let mut count = 0;
+            for (slot, piece) in slices.iter_mut().zip(self.pieces.iter().take(most)) {
+                let skip = if count == 0 { self.written } else { 0 };
+                *slot = IoSlice::new(&piece.bytes[skip..]);
+                count += 1;
+            }
+            match transport.try_write(&slices[..count]) {
+                Ok(written) => {
+                    self.advance(written);
+                    total += written;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(total)
+    }
+
+    fn advance(&mut self, written: usize) {
+        self.bytes -= written;
+        self.written += written;
+        while let Some(first) = self.pieces.front() {
+            if self.written < first.bytes.len() {
+                return;
+            }
+            self.written -= first.bytes.len();
+            self.messages -= first.messages;
+            self.pieces.pop_front();
+        }
+        // A queue that is empty again gives its memory back.
+        self.pieces = VecDeque::new();
+    }
+
+    /// Drops all that waits, but for the rest of a frame that has begun: `frame_end` tells where
+    /// the frame that holds the byte at an offset ends.
+    pub fn clear(&mut self, frame_end: impl Fn(&[u8], usize) -> usize) {
+        let first = self.pieces.pop_front().filter(|_| self.written > 0);
+        let written = std::mem::take(self).written;
+        if let Some(Piece { bytes, .. }) = first {
+            let end = frame_end(&bytes, written - 1).min(bytes.len());
+            if end > written {
+                self.push_frames(bytes.slice(..end), written, 1);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frames(text: &'static str) -> Bytes {
+        Bytes::from_static(text.as_bytes())
+    }
+
+    #[test]
+    fn accounts_for_what_waits() {
+        let limits = QueueLimits { bytes_max: 10, messages_max: 3 };
+        let mut queue = Outbound::default();
+        queue.push_frames(frames("aaaaa"), 2, 1);
+        assert_eq!((queue.bytes, queue.messages), (3, 1));
+        queue.push_frames(frames("bbbbb"), 0, 2);
+        assert!(!queue.exceeds(limits) && queue.is_half_full(limits));
+        queue.push_frames(frames("ccc"), 0, 1);
+        assert!(queue.exceeds(limits));
+        queue.advance(3 + 4);
+        assert_eq!((queue.bytes, queue.messages, queue.written), (4, 3, 4));
+        queue.advance(4);
+        assert!(queue.is_empty());
+        assert_eq!((queue.bytes, queue.messages, queue.written), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_small_part_does_not_keep_a_large_buffer() {
+        let buffer = Bytes::from(vec![b'x'; 1000]);
+        let mut queue = Outbound::default();
+        queue.push(&buffer, &buffer[..10], 0, 1);
+        queue.push(&buffer, &buffer[..600], 0, 60);
+        let shares = |piece: &Piece| piece.bytes.as_ptr() == buffer.as_ptr();
+        assert_eq!(queue.pieces.iter().map(shares).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(queue.bytes(), 610);
+    }
+
+    #[test]
+    fn clearing_keeps_the_frame_that_has_begun() {
+        let by_four = |_: &[u8], at: usize| (at / 4 + 1) * 4;
+        let mut queue = Outbound::default();
+        queue.push_frames(frames("aaaabbbbcccc"), 5, 3);
+        queue.push_frames(frames("dddd"), 0, 1);
+        queue.clear(by_four);
+        assert_eq!((queue.bytes, queue.messages), (3, 1));
+        assert_eq!(&queue.pieces[0].bytes[..], b"aaaabbbb");
+
+        let mut between = Outbound::default();
+        between.push_frames(frames("aaaabbbb"), 4, 2);
+        between.clear(by_four);
+        assert!(between.is_empty());
+
+        let mut fresh = Outbound::default();
+        fresh.push_frames(frames("aaaa"), 0, 1);
+        fresh.clear(by_four);
+        assert!(fresh.is_empty() && fresh.bytes() == 0);
+    }
+}

@@ -1,0 +1,151 @@
+//! `client`: one connected client.
+
+use std::rc::Rc;
+
+use mlua::{Lua, UserDataFields, UserDataMethods, UserDataRegistry, Value};
+
+use super::{no_such_field, optional_text_argument, read_only, text_argument, utf8};
+use crate::close::CloseReason;
+use crate::hub::RegisterError;
+use crate::script::clients::ClientHandle;
+use crate::script::host::Host;
+use crate::script::reply::ErrorReply;
+
+const KNOWN: [&str; 13] = [
+    "id",
+    "kind",
+    "transport",
+    "path",
+    "addr",
+    "ident",
+    "headers",
+    "uuid",
+    "issued_uuid",
+    "register",
+    "send",
+    "error",
+    "close",
+];
+
+/// The reason of a close frame: 125 bytes of payload less two for the code (RFC 6455, 5.5).
+const CLOSE_TEXT_BYTES_MAX: usize = 123;
+
+pub fn register(lua: &Lua, host: &Rc<Host>) -> mlua::Result<()> {
+    lua.register_userdata_type::<ClientHandle>(|registry| {
+        fields(registry);
+        methods(registry, host);
+        registry.add_meta_field("__type", "client");
+        registry.add_meta_method("__tostring", |_, client, ()| {
+            Ok(format!("client {} ({})", client.0.id().serial, client.0.info.kind.name()))
+        });
+        registry.add_meta_method("__index", |_, _, field: Value| -> mlua::Result<Value> {
+            Err(no_such_field("client", &field, &KNOWN))
+        });
+        registry.add_meta_method("__newindex", |_, _, _: (Value, Value)| -> mlua::Result<()> {
+            Err(read_only("client"))
+        });
+    })
+}
+
+fn fields(registry: &mut UserDataRegistry<ClientHandle>) {
+    // Serials count from the start of the process: far below 2^53.
+    registry.add_field_method_get("id", |_, client| Ok(client.0.id().serial as f64));
+    registry.add_field_method_get("kind", |_, client| Ok(client.0.info.kind.name()));
+    registry.add_field_method_get("transport", |_, client| Ok(client.0.info.scheme.name()));
+    registry.add_field_method_get("path", |lua, client| lua.create_string(&client.0.info.path));
+    registry.add_field_method_get("addr", |_, client| Ok(client.0.info.addr.to_string()));
+    registry.add_field_method_get("ident", |lua, client| {
+        client.0.ident().map(|ident| lua.create_string(ident)).transpose()
+    });
+    registry.add_field_method_get("uuid", |lua, client| {
+        client.0.uuid().map(|uuid| lua.create_string(&*uuid)).transpose()
+    });
+    registry.add_field_method_get("issued_uuid", |lua, client| {
+        lua.create_string(&client.0.info.issued_uuid)
+    });
+    registry.add_field_method_get("headers", |lua, client| {
+        let headers = lua.create_table()?;
+        for (name, value) in client.0.info.headers.iter() {
+            // Several headers of one name are one list (RFC 9110, 5.3).
+            let value = match headers.raw_get::<Option<String>>(name)? {
+                Some(before) => format!("{before}, {value}"),
+                None => value.to_owned(),
+            };
+            headers.raw_set(name, value)?;
+        }
+        headers.set_readonly(true);
+        Ok(headers)
+    });
+}
+
+fn methods(registry: &mut UserDataRegistry<ClientHandle>, host: &Rc<Host>) {
+    let hub = Rc::clone(host);
+    registry.add_method("register", move |_, client, name: Value| {
+        // Whatever a peer put there is the peer's mistake, not the script's: an answer, no error.
+        let name = match &name {
+            Value::String(name) => utf8(name),
+            _ => None,
+        };
+        let mut hub = hub.hub()?;
+        let registered = match name {
+            Some(name) => hub.register(&client.0, &name),
+            None => Err(RegisterError::Invalid),
+        };
+        Ok(match registered {
+            Ok(()) => (true, None),
+            Err(why) => (false, Some(why.code())),
+        })
+    });
+    let hub = Rc::clone(host);
+    registry.add_method("send", move |_, client, what: Value| {
+        let payload = hub.payload(&what)?;
+        Ok(hub.hub()?.send(&client.0, payload))
+    });
+    let hub = Rc::clone(host);
+    registry.add_method("error", move |_, client, (code, message): (Value, Value)| {
+        let code = text_argument("client:error", "code", &code)?;
+        let message = optional_text_argument("client:error", "message", &message)?;
+        let reference = hub.reference();
+        let reply =
+            ErrorReply::new(&code).message(message.as_deref()).reference(reference.as_deref());
+        Ok(hub.hub()?.send(&client.0, reply.payload()))
+    });
+    let hub = Rc::clone(host);
+    registry.add_method("close", move |_, client, (code, reason): (Value, Value)| {
+        let reason = close_reason(&code, &reason)?;
+        hub.hub()?.close(&client.0, reason);
+        Ok(())
+    });
+}
+
+/// The close codes an endpoint may send (RFC 6455, 7.4, and the registry it founded). 1004 to 1006
+/// and 1015 are never sent, 1010 is for clients to send.
+fn is_sendable(code: i64) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1009 | 1011..=1014 | 3000..=4999)
+}
+
+fn close_reason(code: &Value, reason: &Value) -> mlua::Result<CloseReason> {
+    let number = match code {
+        Value::Nil => Some(1000),
+        Value::Integer(code) => Some(*code),
+        Value::Number(code) if code.fract() == 0.0 => Some(*code as i64),
+        _ => None,
+    };
+    let code = number
+        .filter(|code| is_sendable(*code))
+        .and_then(|code| u16::try_from(code).ok())
+        .ok_or_else(|| {
+        mlua::Error::runtime(
+            "client:close: code must be 1000 to 1003, 1007 to 1009, 1011 to 1014 or 3000 to 4999",
+        )
+    })?;
+    let text = optional_text_argument("client:close", "reason", reason)?.unwrap_or_default();
+    if text.len() > CLOSE_TEXT_BYTES_MAX {
+        let problem = format!("client:close: reason is longer than {CLOSE_TEXT_BYTES_MAX} bytes");
+        return Err(mlua::Error::runtime(problem));
+    }
+    Ok(match (code, text.is_empty()) {
+        (1000, true) => CloseReason::Quit,
+        _ => CloseReason::Script { code, text },
+    })
+}

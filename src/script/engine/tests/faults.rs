@@ -1,0 +1,127 @@
+//! What people read when a script is wrong.
+
+use super::*;
+
+#[test]
+fn a_runtime_error_shows_line_caret_and_way() {
+    let script = "local function helper(msg)
+\tlocal id = msg.data.x.uuid
+\treturn id
+end
+
+function opcodes.go(client, msg)
+  local id = helper(msg)
+end
+";
+    let mut stage = Stage::new(script);
+    let client = stage.web("/");
+    let error = stage.says(&client, r#"{"opcode":"go"}"#).expect_err("fails");
+    assert_eq!(error.summary(), "scripts/opcodes.lua:2: attempt to index nil with 'uuid'");
+    assert_eq!(
+        error.to_string(),
+        "scripts/opcodes.lua:2: attempt to index nil with 'uuid'
+     2 |     local id = msg.data.x.uuid
+       |                           ^
+  at scripts/opcodes.lua:2 in function 'helper'
+  at scripts/opcodes.lua:7 in function 'go'"
+    );
+}
+
+#[test]
+fn errors_of_host_functions_look_like_any_other() {
+    let mut stage = Stage::with("local x = 1\nclient:send(7)");
+    let client = stage.web("/");
+    let error = stage.says(&client, "{}").expect_err("fails").to_string();
+    assert_eq!(
+        error,
+        "scripts/opcodes.lua:3: a number can not be sent, only msg, a table or a text
+     3 | client:send(7)
+       | ^
+  at scripts/opcodes.lua:3 in function 'default'"
+    );
+}
+
+#[test]
+fn a_caught_error_is_a_text() {
+    for (code, expected) in [
+        ("pcall(client.send, client, 7)", "false string"),
+        ("pcall(error, 'x')", "false string"),
+        ("xpcall(function() client:send(7) end, function(e) return e end)", "false string"),
+        ("coroutine.resume(coroutine.create(function() client:send(7) end))", "false string"),
+        ("pcall(error, {})", "false table"),
+        ("pcall(function() return 'x' end)", "true string"),
+    ] {
+        let sent =
+            run(&format!("local ok, why = {code} client:send(tostring(ok) .. ' ' .. type(why))"));
+        assert_eq!(sent, Ok(vec![format!("1 < {expected}")]), "{code}");
+    }
+    let sent = run("local ok, why = pcall(function() client:send(7) end) client:send(why)");
+    let expected =
+        "1 < scripts/opcodes.lua:2: a number can not be sent, only msg, a table or a text";
+    assert_eq!(sent.map(|sent| sent.concat()), Ok(expected.to_owned()));
+}
+
+#[test]
+fn a_peer_can_not_forge_log_lines_or_flood_the_log() {
+    let error = run("error('a\\nERROR b\\r\\27[31m' .. string.rep('x', 5000))").expect_err("fails");
+    assert!(error.starts_with("scripts/opcodes.lua:2: a\n  ERROR b\\r\\u{1b}[31mx"), "{error}");
+    assert!(error.len() < 1_500, "{}", error.len());
+    let deep = run("local function f(n) return 1 + f(n + 1) end f(1)").expect_err("fails");
+    assert!(deep.lines().count() < 20, "{deep}");
+}
+
+#[test]
+fn error_values_of_any_kind_are_survived() {
+    for code in [
+        "error()",
+        "error(nil)",
+        "error({})",
+        "error(client)",
+        "error(0/0)",
+        "error('', 0)",
+        "coroutine.yield()",
+        "error(setmetatable({}, {__tostring = function() error('again') end}))",
+    ] {
+        assert!(!run(code).expect_err(code).is_empty(), "{code}");
+    }
+}
+
+#[test]
+fn load_errors_name_the_line() {
+    for (script, start, within) in [
+        ("function on.default()\n  local = 1\nend", ":2: ", "local = 1"),
+        ("\n\nerror('no')", ":3: no", "error('no')"),
+        ("\nrelay.jsn()", ":2: relay has no field 'jsn' (did you mean 'json'?)", "^"),
+        ("", ": no opcode handler and no on.default", ""),
+        (
+            "\nfunction on.conect() end",
+            ":2: there is no hook on.conect (did you mean 'connect'?)",
+            "^",
+        ),
+        ("\non.default = 7", ":2: on.default is a", "not a function"),
+        ("opcodes.a = print\n\nopcodes.b = 'x'", ":3: opcodes.b is a string", "opcodes.b = 'x'"),
+        ("opcodes[1] = print", ":1: a key of 'opcodes' is a", "not a name"),
+        ("opcodes = nil", ":1: 'opcodes' must stay a table", "opcodes = nil"),
+        ("function opcodes.__x() end", ": no opcode handler", ""),
+    ] {
+        let error = load_error(script);
+        assert!(error.starts_with(&format!("scripts/opcodes.lua{start}")), "{script}\n{error}");
+        assert!(error.contains(within), "{script}\n{error}");
+    }
+}
+
+#[test]
+fn stray_globals_are_reported_with_their_line() {
+    let stage = Stage::new("\ncount = 0\nfunction helper() end\nfunction on.default() end");
+    assert_eq!(
+        stage.engine.warnings(),
+        [
+            "scripts/opcodes.lua:2: 'count' is a global, write 'local count'",
+            "scripts/opcodes.lua:3: 'helper' is a global, write 'local helper'",
+        ]
+    );
+    // A table of one's own in place of the given one is fine.
+    let mut stage = Stage::new("opcodes = { go = function(client) client:send('x') end }");
+    let client = stage.web("/");
+    assert_eq!(stage.says(&client, r#"{"opcode":"go"}"#).expect("handled"), ["1 < x"]);
+}

@@ -1,0 +1,210 @@
+//! What is wrong with a script, as a person reads it: file and line, the message, the source line,
+//! and the way through the script that led there.
+
+use std::fmt;
+
+use super::source::Source;
+
+/// Longest message kept: a script may raise an error with anything a peer sent in it.
+const MESSAGE_CHARS_MAX: usize = 1_000;
+/// Frames shown of a traceback; a deep recursion repeats itself.
+const FRAMES_MAX: usize = 10;
+/// Longest source line quoted.
+const EXCERPT_CHARS_MAX: usize = 160;
+const TRACEBACK: &str = "stack traceback:";
+
+/// Why a script was not loaded.
+#[derive(Clone, Debug)]
+pub struct LoadError(Fault);
+
+/// Why a handler failed.
+#[derive(Clone, Debug)]
+pub struct HandlerError(Fault);
+
+/// One thing that is wrong. [`fmt::Display`] gives the whole block without a line feed at its end.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// Path and line, where they are known.
+    place: Option<(String, usize)>,
+    message: String,
+    excerpt: Option<String>,
+    /// Script frames, innermost first.
+    frames: Vec<String>,
+}
+
+impl Fault {
+    /// A fault that has no place in the script.
+    pub fn new(message: impl Into<String>) -> Fault {
+        Fault { place: None, message: tame(&message.into()), excerpt: None, frames: Vec::new() }
+    }
+
+    /// A fault at a line of the script, if the line is known.
+    pub fn at(source: &Source, line: Option<usize>, message: impl Into<String>) -> Fault {
+        let mut fault = Fault::new(message);
+        match line {
+            Some(line) => {
+                fault.excerpt = excerpt(source, line, &fault.message);
+                fault.place = Some((source.path.clone(), line));
+            }
+            None => fault.message = format!("{}: {}", source.path, fault.message),
+        }
+        fault
+    }
+
+    /// What mlua reports, without its own prefixes and frames.
+    pub fn from_lua(error: &mlua::Error, source: &Source) -> Fault {
+        let (message, traceback) = plain(error);
+        let frames = script_frames(&traceback, source);
+        let at = format!("{}:", source.path);
+        let (line, message) = match split_line(&message, &at) {
+            Some((line, rest)) => (Some(line), rest),
+            None => (frames.first().and_then(|frame| split_frame(frame, &at)), message.as_str()),
+        };
+        let mut fault = Fault::at(source, line, message);
+        fault.frames = frames;
+        fault
+    }
+
+    /// The message with its place, in one line.
+    pub fn summary(&self) -> String {
+        let message = self.message.lines().next().unwrap_or_default();
+        match &self.place {
+            Some((path, line)) => format!("{path}:{line}: {message}"),
+            None => message.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((path, line)) = &self.place {
+            write!(f, "{path}:{line}: ")?;
+        }
+        f.write_str(&self.message.replace('\n', "\n  "))?;
+        if let Some(excerpt) = &self.excerpt {
+            write!(f, "\n{excerpt}")?;
+        }
+        for frame in &self.frames {
+            write!(f, "\n  at {frame}")?;
+        }
+        Ok(())
+    }
+}
+
+macro_rules! delegate_to_fault {
+    ($($error:ident)*) => {$(
+        impl $error {
+            /// The fault in one line.
+            pub fn summary(&self) -> String {
+                self.0.summary()
+            }
+        }
+
+        impl fmt::Display for $error {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl std::error::Error for $error {}
+
+        impl From<Fault> for $error {
+            fn from(fault: Fault) -> $error {
+                $error(fault)
+            }
+        }
+    )*};
+}
+
+delegate_to_fault!(LoadError HandlerError);
+
+impl From<HandlerError> for LoadError {
+    /// `on.load` failed.
+    fn from(error: HandlerError) -> LoadError {
+        LoadError(error.0)
+    }
+}
+
+/// The message and the traceback of an error, each without what mlua adds.
+fn plain(error: &mlua::Error) -> (String, String) {
+    match error {
+        // Of nested callbacks the innermost saw the whole stack.
+        mlua::Error::CallbackError { traceback, cause } => {
+            let (message, inner) = plain(cause);
+            (message, if inner.is_empty() { traceback.clone() } else { inner })
+        }
+        mlua::Error::RuntimeError(text) | mlua::Error::MemoryError(text) => {
+            match text.rsplit_once(&format!("\n{TRACEBACK}")) {
+                Some((message, traceback)) => (message.to_owned(), traceback.to_owned()),
+                None => (text.clone(), String::new()),
+            }
+        }
+        mlua::Error::SyntaxError { message, .. } => (message.clone(), String::new()),
+        mlua::Error::BadArgument { to, name, cause, .. } => {
+            let function = to.as_deref().and_then(|to| to.split('.').next_back()).unwrap_or("?");
+            match name.as_deref() {
+                Some("self") => {
+                    (format!("call it with a colon: client:{function}(...)"), String::new())
+                }
+                _ => (format!("{function}: {}", plain(cause).0), String::new()),
+            }
+        }
+        other => (other.to_string(), String::new()),
+    }
+}
+
+/// The message of an error that a script caught, with the place it was raised at.
+pub fn caught(error: &mlua::Error, source: &Source) -> String {
+    Fault::from_lua(error, source).summary()
+}
+
+/// The frames that are lines of the script.
+fn script_frames(traceback: &str, source: &Source) -> Vec<String> {
+    let at = format!("{}:", source.path);
+    traceback
+        .lines()
+        .map(str::trim)
+        .filter(|frame| frame.starts_with(&at))
+        .map(|frame| frame.replacen(": in ", " in ", 1))
+        .take(FRAMES_MAX)
+        .collect()
+}
+
+/// Splits `path:12: message` into the line and the message.
+fn split_line<'a>(message: &'a str, at: &str) -> Option<(usize, &'a str)> {
+    let (line, rest) = message.strip_prefix(at)?.split_once(':')?;
+    Some((line.parse().ok()?, rest.trim_start()))
+}
+
+/// The line of a frame `path:12 in function 'f'`.
+fn split_frame(frame: &str, at: &str) -> Option<usize> {
+    let rest = frame.strip_prefix(at)?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// The source line and a caret under what the message names, or under its first word.
+fn excerpt(source: &Source, line: usize, message: &str) -> Option<String> {
+    let text: String = source.line(line)?.replace('\t', "    ");
+    let text: String = text.chars().take(EXCERPT_CHARS_MAX).collect();
+    let named = message.split('\'').skip(1).step_by(2).find_map(|name| text.find(name));
+    let at = named.unwrap_or_else(|| text.len() - text.trim_start().len());
+    let column = text.get(..at).map_or(0, |before| before.chars().count());
+    Some(format!("{line:>6} | {text}\n{:>6} | {:>column$}^", "", ""))
+}
+
+/// Cut to a readable length, and without control characters that would forge log lines.
+fn tame(message: &str) -> String {
+    let mut tamed = String::with_capacity(message.len().min(MESSAGE_CHARS_MAX));
+    for (count, c) in message.chars().enumerate() {
+        match c {
+            _ if count == MESSAGE_CHARS_MAX => {
+                tamed.push('…');
+                break;
+            }
+            '\n' => tamed.push(c),
+            c if c.is_control() => tamed.extend(c.escape_default()),
+            c => tamed.push(c),
+        }
+    }
+    tamed
+}

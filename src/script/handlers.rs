@@ -1,0 +1,119 @@
+//! What a script has defined, looked up once per load: its opcode handlers and hooks.
+
+use std::collections::HashMap;
+
+use mlua::{Function, Lua, Table, Value};
+
+use super::fault::Fault;
+use super::source::Source;
+use super::suggest::did_you_mean;
+use super::value::type_name;
+
+const HOOKS: [&str; 4] = ["load", "connect", "disconnect", "default"];
+
+/// The functions of one generation.
+#[derive(Default)]
+pub struct Handlers {
+    pub opcodes: HashMap<String, Function>,
+    pub load: Option<Function>,
+    pub connect: Option<Function>,
+    pub disconnect: Option<Function>,
+    pub default: Option<Function>,
+}
+
+impl Handlers {
+    /// Reads `opcodes` and `on` after the top level has run. Adds to `warnings` what is allowed but
+    /// surely not meant.
+    pub fn read(lua: &Lua, source: &Source, warnings: &mut Vec<String>) -> Result<Handlers, Fault> {
+        let mut handlers = Handlers::default();
+        for (name, value) in entries(lua, source, "opcodes")? {
+            if name.starts_with("__") {
+                let place = place(source, &name);
+                warnings.push(format!(
+                    "{place}opcodes.{name} is never called: the name starts with two underscores"
+                ));
+                continue;
+            }
+            let function = function(source, "opcodes", &name, value)?;
+            handlers.opcodes.insert(name, function);
+        }
+        for (name, value) in entries(lua, source, "on")? {
+            let hook = match name.as_str() {
+                "load" => &mut handlers.load,
+                "connect" => &mut handlers.connect,
+                "disconnect" => &mut handlers.disconnect,
+                "default" => &mut handlers.default,
+                _ => {
+                    let suggestion = did_you_mean(&name, &HOOKS);
+                    let message = format!("there is no hook on.{name}{suggestion}");
+                    return Err(Fault::at(source, source.line_of(&name), message));
+                }
+            };
+            *hook = Some(function(source, "on", &name, value)?);
+        }
+        if handlers.opcodes.is_empty() && handlers.default.is_none() {
+            let message = "no opcode handler and no on.default: nothing would ever be done";
+            return Err(Fault::at(source, None, message));
+        }
+        Ok(handlers)
+    }
+}
+
+/// The script's own globals, which it hardly means to have: they do not survive a reload, and a
+/// missing `local` makes one.
+pub fn stray_globals(lua: &Lua, source: &Source) -> mlua::Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    for pair in lua.globals().pairs::<Value, Value>() {
+        let name = pair?.0.to_string()?;
+        if !matches!(name.as_str(), "opcodes" | "on") {
+            let place = place(source, &name);
+            warnings.push(format!("{place}'{name}' is a global, write 'local {name}'"));
+        }
+    }
+    warnings.sort();
+    Ok(warnings)
+}
+
+/// The entries of one of the two tables, by name. The script may have put a new table in its place.
+fn entries(lua: &Lua, source: &Source, table: &str) -> Result<Vec<(String, Value)>, Fault> {
+    let wrong = |message: String| Fault::at(source, source.line_of(table), message);
+    let Ok(Value::Table(entries)) = lua.globals().raw_get::<Value>(table) else {
+        return Err(wrong(format!("'{table}' must stay a table")));
+    };
+    let entries: Table = entries;
+    let mut named = Vec::new();
+    for pair in entries.pairs::<Value, Value>() {
+        let (key, value) = pair.map_err(|error| Fault::from_lua(&error, source))?;
+        match key {
+            Value::String(key) => match key.to_str() {
+                Ok(key) => named.push((key.to_owned(), value)),
+                Err(_) => return Err(wrong(format!("a name in '{table}' is not UTF-8"))),
+            },
+            key => {
+                let name = type_name(&key);
+                return Err(wrong(format!("a key of '{table}' is a {name}, not a name")));
+            }
+        }
+    }
+    // In a fixed order, so that of several mistakes the same one is reported each time.
+    named.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(named)
+}
+
+fn function(source: &Source, table: &str, name: &str, value: Value) -> Result<Function, Fault> {
+    match value {
+        Value::Function(function) => Ok(function),
+        other => {
+            let message = format!("{table}.{name} is a {}, not a function", type_name(&other));
+            Err(Fault::at(source, source.line_of(name), message))
+        }
+    }
+}
+
+/// `path:line: `, where the name is found in the text.
+fn place(source: &Source, name: &str) -> String {
+    match source.line_of(name) {
+        Some(line) => format!("{}:{line}: ", source.path),
+        None => format!("{}: ", source.path),
+    }
+}

@@ -1,0 +1,192 @@
+//! What the host functions of one generation share: the hub, and what is being handled right now.
+
+use std::cell::{Cell, RefCell, RefMut};
+use std::rc::Rc;
+
+use mlua::{AnyUserData, Lua, Value};
+
+use super::clients::Clients;
+use super::source::Source;
+use super::value::{Access, Json, TEXT_BYTES_MAX, type_name};
+use crate::hub::{Client, Hub, Payload};
+use crate::message::{Message, Text};
+
+/// The state behind `client`, `msg` and `relay` of one generation.
+pub struct Host {
+    pub generation: u64,
+    pub json: Json,
+    pub source: Source,
+    hub: Rc<RefCell<Hub>>,
+    loaded: Cell<bool>,
+    /// The number of the call that is running or ran last; a `msg` of another one has expired.
+    call: Cell<u64>,
+    handling: RefCell<Handling>,
+    clients: Clients,
+}
+
+/// What is being handled.
+#[derive(Default)]
+enum Handling {
+    #[default]
+    Nothing,
+    Hook(&'static str),
+    Message(Current),
+}
+
+struct Current {
+    message: Message,
+    data: Option<Value>,
+}
+
+/// A message as the script holds it: the number of the call it belongs to, and nothing else, so
+/// that keeping one keeps no message alive.
+#[derive(Clone, Copy)]
+pub struct MessageHandle(u64);
+
+/// Ends the call when it goes out of scope: every `msg` of it has expired then.
+pub struct Call<'a>(&'a Host);
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        self.0.handling.replace(Handling::Nothing);
+    }
+}
+
+impl Host {
+    pub fn new(generation: u64, json: Json, source: Source, hub: Rc<RefCell<Hub>>) -> Host {
+        Host {
+            generation,
+            json,
+            source,
+            hub,
+            loaded: Cell::new(false),
+            call: Cell::new(0),
+            handling: RefCell::default(),
+            clients: Clients::default(),
+        }
+    }
+
+    /// From here on host functions do what they are asked to.
+    pub fn set_loaded(&self) {
+        self.loaded.set(true);
+    }
+
+    /// The hub, for one host function. The borrow must end before Lua runs again.
+    pub fn hub(&self) -> mlua::Result<RefMut<'_, Hub>> {
+        if !self.loaded.get() {
+            return Err(mlua::Error::runtime("can not be called while the script loads"));
+        }
+        self.hub.try_borrow_mut().map_err(mlua::Error::external)
+    }
+
+    // Calls.
+
+    pub fn enter_hook(&self, hook: &'static str) -> Call<'_> {
+        self.enter(Handling::Hook(hook))
+    }
+
+    pub fn enter_message(&self, message: &Message) -> Call<'_> {
+        self.enter(Handling::Message(Current { message: message.clone(), data: None }))
+    }
+
+    fn enter(&self, handling: Handling) -> Call<'_> {
+        self.call.set(self.call.get() + 1);
+        self.handling.replace(handling);
+        Call(self)
+    }
+
+    /// What an `error` to a client refers to: the opcode or the hook that is being handled.
+    pub fn reference(&self) -> Option<String> {
+        match &*self.handling.borrow() {
+            Handling::Nothing => None,
+            Handling::Hook(hook) => Some((*hook).to_owned()),
+            Handling::Message(current) => {
+                current.message.opcode.as_ref().map(|opcode| opcode.as_str().to_owned())
+            }
+        }
+    }
+
+    // Messages.
+
+    /// The handle of the message that is being handled.
+    pub fn message_handle(&self) -> MessageHandle {
+        MessageHandle(self.call.get())
+    }
+
+    /// Reads something of a message, if its handler is still running.
+    pub fn with_message<R>(
+        &self,
+        handle: MessageHandle,
+        read: impl FnOnce(&Message) -> R,
+    ) -> mlua::Result<R> {
+        match &*self.handling.borrow() {
+            Handling::Message(current) if handle.0 == self.call.get() => Ok(read(&current.message)),
+            _ => Err(mlua::Error::runtime(
+                "msg is only valid during its handler: copy what is needed later, \
+                 as in local text = msg.raw",
+            )),
+        }
+    }
+
+    /// The decoded body of a message, the same read-only value each time.
+    pub fn message_data(&self, lua: &Lua, handle: MessageHandle) -> mlua::Result<Value> {
+        let raw = self.with_message(handle, |message| message.raw.clone())?;
+        if let Handling::Message(Current { data: Some(data), .. }) = &*self.handling.borrow() {
+            return Ok(data.clone());
+        }
+        let text = std::str::from_utf8(&raw).map_err(mlua::Error::external)?;
+        let data = self.json.decode_valid(lua, text, Access::ReadOnly)?;
+        if let Handling::Message(current) = &mut *self.handling.borrow_mut() {
+            current.data = Some(data.clone());
+        }
+        Ok(data)
+    }
+
+    /// What a script wants sent: a message as it came, a table as JSON, or a text as it is.
+    pub fn payload(&self, what: &Value) -> mlua::Result<Payload> {
+        match what {
+            Value::UserData(object) => match object.borrow_scoped(|handle: &MessageHandle| *handle)
+            {
+                Ok(handle) => {
+                    self.with_message(handle, |message| Payload::forwarded(message.raw.clone()))
+                }
+                Err(_) => Err(mlua::Error::runtime(
+                    "a client can not be sent, only msg, a table or a text",
+                )),
+            },
+            Value::Table(_) => self.json.encode(what).map(Payload::from),
+            Value::String(text) => {
+                let text = text.to_str().map_err(|_| {
+                    mlua::Error::runtime("a text that is not UTF-8 can not be sent")
+                })?;
+                if text.len() > TEXT_BYTES_MAX {
+                    let problem = format!("a text over {TEXT_BYTES_MAX} bytes can not be sent");
+                    return Err(mlua::Error::runtime(problem));
+                }
+                Ok(Payload::from(text.to_owned()))
+            }
+            other => Err(mlua::Error::runtime(format!(
+                "a {} can not be sent, only msg, a table or a text",
+                type_name(other)
+            ))),
+        }
+    }
+
+    /// The object of a client, the same each time.
+    pub fn client_object(&self, lua: &Lua, client: &Rc<Client>) -> mlua::Result<AnyUserData> {
+        self.clients.object(lua, client)
+    }
+
+    /// Forgets the object of a client that is gone; the script may still hold it.
+    pub fn forget_client(&self, client: &Client) {
+        self.clients.forget(client);
+    }
+}
+
+/// A field of a message for Lua: absent ones are nil.
+pub fn text_value(lua: &Lua, text: Option<&Text>) -> mlua::Result<Value> {
+    match text {
+        Some(text) => Ok(Value::String(lua.create_string(text.as_str())?)),
+        None => Ok(Value::Nil),
+    }
+}

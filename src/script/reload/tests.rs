@@ -1,0 +1,128 @@
+use std::sync::mpsc::{Receiver, channel};
+
+use super::*;
+
+struct Scene {
+    dir: PathBuf,
+    file: PathBuf,
+    changes: Receiver<()>,
+    watch: Option<Watch>,
+}
+
+impl Scene {
+    fn new(name: &str) -> Scene {
+        let dir = std::env::temp_dir().join(format!("relay-watch-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).expect("a temporary directory");
+        let file = dir.join("opcodes.lua");
+        std::fs::write(&file, "one").expect("written");
+        let (tell, changes) = channel();
+        let changed = move || tell.send(()).expect("the test listens");
+        let watch = Watch::start(&file, b"one".to_vec(), changed).expect("watched");
+        Scene { dir, file, changes, watch: Some(watch) }
+    }
+
+    fn changed(&self) -> bool {
+        self.changes.recv_timeout(Duration::from_secs(10)).is_ok()
+    }
+
+    /// What has not come after the next real change did not come.
+    fn only_the_next_change_counts(&self) {
+        std::fs::write(&self.file, "last").expect("written");
+        assert!(self.changed());
+        assert!(self.changes.try_recv().is_err());
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.watch.take();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+#[test]
+fn a_file_written_in_place_or_renamed_over_is_noticed_again_and_again() {
+    let scene = Scene::new("rename");
+    for round in 0..3 {
+        std::fs::write(&scene.file, format!("in place {round}")).expect("written");
+        assert!(scene.changed(), "written in place, {round}");
+        std::fs::write(scene.dir.join("new"), format!("renamed {round}")).expect("written");
+        std::fs::rename(scene.dir.join("new"), &scene.file).expect("renamed");
+        assert!(scene.changed(), "renamed, {round}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_swapped_symlink_is_noticed() {
+    use std::os::unix::fs::symlink;
+    let dir = std::env::temp_dir().join(format!("relay-watch-link-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir);
+    for (version, text) in [("v1", "one"), ("v2", "two")] {
+        std::fs::create_dir_all(dir.join(version)).expect("a temporary directory");
+        std::fs::write(dir.join(version).join("opcodes.lua"), text).expect("written");
+    }
+    symlink("v1", dir.join("data")).expect("linked");
+    symlink("data/opcodes.lua", dir.join("opcodes.lua")).expect("linked");
+    let (tell, changes) = channel();
+    let changed = move || tell.send(()).expect("the test listens");
+    let watch = Watch::start(&dir.join("opcodes.lua"), b"one".to_vec(), changed).expect("watched");
+    symlink("v2", dir.join("data-new")).expect("linked");
+    std::fs::rename(dir.join("data-new"), dir.join("data")).expect("swapped");
+    assert!(changes.recv_timeout(Duration::from_secs(10)).is_ok());
+    drop(watch);
+    let _ = std::fs::remove_dir_all(&dir);
+}
+
+#[test]
+fn the_same_bytes_and_other_files_are_no_change() {
+    let scene = Scene::new("same");
+    std::fs::write(&scene.file, "one").expect("written");
+    std::fs::write(scene.dir.join("other.lua"), "two").expect("written");
+    scene.only_the_next_change_counts();
+}
+
+#[test]
+fn several_writes_of_one_save_are_one_change() {
+    let scene = Scene::new("burst");
+    for part in 0..20 {
+        std::fs::write(&scene.file, format!("part {part}")).expect("written");
+    }
+    assert!(scene.changed());
+    scene.only_the_next_change_counts();
+}
+
+#[test]
+fn what_changed_before_the_watch_started_is_noticed() {
+    let mut scene = Scene::new("before");
+    scene.watch.take();
+    let (tell, changes) = channel();
+    let changed = move || tell.send(()).expect("the test listens");
+    let _watch = Watch::start(&scene.file, b"older".to_vec(), changed).expect("watched");
+    assert!(changes.recv_timeout(Duration::from_secs(10)).is_ok());
+}
+
+#[test]
+fn a_dropped_watch_is_silent_and_a_missing_directory_is_an_error() {
+    let mut scene = Scene::new("dropped");
+    scene.watch.take();
+    std::fs::write(&scene.file, "two").expect("written");
+    // The sender went with the watch.
+    assert_eq!(
+        scene.changes.recv_timeout(Duration::from_secs(10)),
+        Err(RecvTimeoutError::Disconnected)
+    );
+    assert!(Watch::start(Path::new("/nowhere/opcodes.lua"), Vec::new(), || {}).is_err());
+}
+
+#[test]
+fn looking_is_no_reason_to_look_again() {
+    use notify::event::{AccessKind, AccessMode, ModifyKind};
+    let event = |kind| may_be_a_change(&Ok(Event::new(kind)));
+    assert!(!event(EventKind::Access(AccessKind::Open(AccessMode::Any))));
+    assert!(!event(EventKind::Access(AccessKind::Close(AccessMode::Read))));
+    assert!(event(EventKind::Access(AccessKind::Close(AccessMode::Write))));
+    assert!(event(EventKind::Modify(ModifyKind::Any)));
+    assert!(may_be_a_change(&Err(notify::Error::generic("lost"))));
+}

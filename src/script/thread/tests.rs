@@ -1,0 +1,314 @@
+use std::collections::VecDeque;
+
+use super::*;
+use crate::script::stage::{DEFAULT_SCRIPT, LIMITS, info, message, told};
+use crate::session::ClientKind;
+
+/// A script thread without its thread: what it decides is read from the worker's end.
+struct Room {
+    thread: ScriptThread,
+    worker: mpsc::Receiver<Vec<Delivery>>,
+    file: PathBuf,
+}
+
+impl Room {
+    fn new(name: &str, script: &str) -> Room {
+        let dir = std::env::temp_dir().join(format!("relay-thread-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a temporary directory");
+        let file = dir.join("opcodes.lua");
+        std::fs::write(&file, script).expect("written");
+        let source = Source::read(&file).expect("read");
+        let (sender, worker) = mpsc::channel(100);
+        let setup = Setup {
+            file: file.clone(),
+            source,
+            settings: Map::new(),
+            workers: vec![sender],
+            limits: LIMITS,
+        };
+        let thread = ScriptThread::new(setup).unwrap_or_else(|error| panic!("{error}"));
+        Room { thread, worker, file }
+    }
+
+    fn decide(&mut self, events: impl IntoIterator<Item = Event>) -> Vec<String> {
+        self.thread.decide_all(&mut events.into_iter().collect::<VecDeque<_>>());
+        self.took().concat()
+    }
+
+    /// What the worker was handed, by hand-over.
+    fn took(&mut self) -> Vec<Vec<String>> {
+        std::iter::from_fn(|| self.worker.try_recv().ok())
+            .map(|deliveries| deliveries.iter().map(told).collect())
+            .collect()
+    }
+
+    fn save(&mut self, script: &str) -> Status {
+        std::fs::write(&self.file, script).expect("written");
+        self.thread.confined(ScriptThread::reload);
+        self.status()
+    }
+
+    fn status(&self) -> Status {
+        self.thread.status_mut(|status| status.clone())
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(self.file.parent().expect("a directory"));
+    }
+}
+
+fn id(serial: u64) -> SessionId {
+    info(serial, ClientKind::Web, "/", None).id
+}
+
+fn connected(serial: u64) -> Event {
+    Event::Connected(Box::new(info(serial, ClientKind::Web, "/", None)))
+}
+
+fn says(serial: u64, json: &str) -> Event {
+    Event::Message { from: id(serial), message: message(json) }
+}
+
+#[test]
+fn the_ack_precedes_the_effects() {
+    let mut room = Room::new("ack", DEFAULT_SCRIPT);
+    room.decide([connected(1)]);
+    let took = room
+        .decide([says(1, r#"{"opcode":"uuid","message":"u-1"}"#), says(1, r#"{"opcode":"echo"}"#)]);
+    assert_eq!(took, ["1 next", "1 is u-1", "1 next", r#"1 < {"opcode":"echo"}"#]);
+}
+
+#[test]
+fn noise_is_acknowledged_and_refusals_are_explained() {
+    let mut room = Room::new("noise", DEFAULT_SCRIPT);
+    room.decide([connected(1)]);
+    let took = room.decide([
+        Event::Noise { from: id(1), bytes: 4 },
+        Event::Refused { from: id(1), bytes: 9, code: "too_deep", text: "at most 127".to_owned() },
+    ]);
+    let refusal = r#"1 < {"opcode":"error","code":"too_deep","message":"at most 127"}"#;
+    assert_eq!(took, ["1 next", "1 next", refusal]);
+}
+
+#[test]
+fn what_a_closing_or_unknown_client_says_only_frees_its_room() {
+    let mut room = Room::new("closing", DEFAULT_SCRIPT);
+    room.decide([connected(1), connected(2)]);
+    let refused = Event::Refused { from: id(1), bytes: 1, code: "x", text: String::new() };
+    let took =
+        room.decide([says(1, r#"{"opcode":"quit"}"#), says(1, r#"{"opcode":"b"}"#), refused]);
+    assert_eq!(took, ["1 next", "1 closed 1000", "1 no next", "1 no next"]);
+    assert_eq!(room.decide([says(7, r#"{"opcode":"b"}"#)]), ["7 no next"]);
+}
+
+#[test]
+fn a_failed_handler_tells_the_sender_and_does_nothing_else() {
+    let mut room =
+        Room::new("failed", "function opcodes.x(client) client:send('a') error('no') end");
+    room.decide([connected(1)]);
+    let took = room.decide([says(1, r#"{"opcode":"x"}"#)]);
+    assert_eq!(took.len(), 2, "{took:?}");
+    let start = r#"1 < {"opcode":"error","code":"handler_failed","ref":"x","id":""#;
+    assert!(took[1].starts_with(start), "{took:?}");
+    assert_eq!(took[1].len(), start.len() + 8 + r#""}"#.len());
+}
+
+#[test]
+fn a_failed_greeting_closes_and_a_failed_farewell_does_not_stop_it() {
+    let script = "function on.connect(client) client:send('a') client.x() end
+        function on.disconnect(client) client.x() end
+        function on.default() end";
+    let mut room = Room::new("greeting", script);
+    let took = room.decide([connected(1)]);
+    assert!(
+        took[0]
+            .starts_with(r#"1 < {"opcode":"error","code":"handler_failed","ref":"connect","id":"#)
+    );
+    assert_eq!(took[1..], ["1 closed 1011 internal error"]);
+    room.decide([Event::Disconnected { id: id(1), reason: CloseReason::Internal }]);
+    assert_eq!(room.thread.hub.borrow().connected(), 0);
+}
+
+#[test]
+fn a_farewell_no_longer_counts_the_client() {
+    let script = "function on.connect(client) client:register(client.issued_uuid) end
+        function on.disconnect(client, why)
+          relay.broadcast({client.uuid, why, relay.count(), tostring(relay.find(client.uuid))})
+        end
+        function on.default() end";
+    let mut room = Room::new("farewell", script);
+    room.decide([connected(1), connected(2)]);
+    let gone = Event::Disconnected { id: id(1), reason: CloseReason::EndOfStream };
+    assert_eq!(room.decide([gone]), [r#"all < ["i-1","end_of_stream",1,"nil"]"#]);
+    let again = Event::Disconnected { id: id(1), reason: CloseReason::EndOfStream };
+    assert_eq!(room.decide([again]), [] as [String; 0]);
+}
+
+#[test]
+fn workers_get_their_share_at_least_every_64_events() {
+    let mut room = Room::new("turns", DEFAULT_SCRIPT);
+    room.decide([connected(1)]);
+    let mut events = (0..130).map(|_| says(1, r#"{"opcode":"echo"}"#)).collect();
+    room.thread.decide_all(&mut events);
+    let turns: Vec<usize> = room.took().iter().map(Vec::len).collect();
+    assert_eq!(turns, [128, 128, 4]);
+}
+
+#[test]
+fn a_panic_costs_one_event_and_is_undone() {
+    let mut room = Room::new("panic", DEFAULT_SCRIPT);
+    room.decide([connected(1)]);
+    room.thread.confined(|thread| {
+        let client = thread.client(id(1)).expect("connected");
+        let mut hub = thread.hub.borrow_mut();
+        hub.begin();
+        hub.register(&client, "u-1").expect("free");
+        panic!("on purpose");
+    });
+    assert_eq!(room.thread.hub.borrow().registered(), 0);
+    assert_eq!(room.decide([says(1, r#"{"opcode":"echo"}"#)]).len(), 2);
+}
+
+#[test]
+fn a_worker_that_is_gone_stops_nobody() {
+    let mut room = Room::new("gone", DEFAULT_SCRIPT);
+    room.worker.close();
+    assert_eq!(room.decide([connected(1), connected(2)]), [] as [String; 0]);
+    assert_eq!(room.thread.hub.borrow().connected(), 2);
+}
+
+#[test]
+fn a_good_version_takes_over_and_a_bad_one_changes_nothing() {
+    let version = |text: &str| format!("function on.default(client) client:send('{text}') end");
+    let mut room = Room::new("reload", &version("one"));
+    room.decide([connected(1)]);
+    let first = room.status();
+    assert_eq!((first.generation, first.rejected.as_deref()), (1, None));
+    assert_eq!(room.save(&version("two")).generation, 2);
+    assert_eq!(room.decide([says(1, "{}")]), ["1 next", "1 < two"]);
+    for (bad, why) in [
+        ("function", ":1: "),
+        ("x = nil + 1", ":1: attempt to perform arithmetic"),
+        ("", ": no opcode handler"),
+        (
+            "function on.default() end function on.load() relay.broadcast('x') error('late') end",
+            ":1: late",
+        ),
+    ] {
+        let status = room.save(bad);
+        assert_eq!(status.generation, 2, "{bad}");
+        let rejected = status.rejected.expect(bad);
+        assert!(rejected.contains(&format!("opcodes.lua{why}")), "{rejected}");
+        assert_eq!(room.decide([says(1, "{}")]), ["1 next", "1 < two"]);
+    }
+    std::fs::remove_file(&room.file).expect("removed");
+    room.thread.confined(ScriptThread::reload);
+    assert!(room.status().rejected.expect("gone").contains("can not be read"));
+    // Back to what runs: no new generation, and no doubt any more.
+    let status = room.save(&version("two"));
+    assert_eq!((status.generation, status.rejected), (2, None));
+    assert_eq!(room.save(&version("three")).generation, 3);
+}
+
+#[test]
+fn on_load_knows_a_reload_and_acts() {
+    let mut room = Room::new("on-load", "function on.default() end");
+    let script = "function on.load(info) relay.broadcast({info.reload, info.generation}) end
+        function on.default() end";
+    room.save(script);
+    assert_eq!(room.took(), [["all < [true,2]"]]);
+    let mut first = Room::new("on-load-first", script);
+    assert_eq!(first.decide([]), ["all < [false,1]"]);
+}
+
+#[test]
+fn a_client_stays_through_a_reload() {
+    let mut room = Room::new("stays", DEFAULT_SCRIPT);
+    room.decide([connected(1), says(1, r#"{"opcode":"uuid","message":"u-1"}"#)]);
+    room.save("function on.default(client) client:send(client.uuid .. relay.count()) end");
+    assert_eq!(room.decide([says(1, "{}")]), ["1 next", "1 < u-11"]);
+}
+
+/// What is logged on this thread meanwhile, without colours and times.
+fn logged(does: impl FnOnce()) -> String {
+    use std::io::Write;
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+    impl Write for Paper {
+        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("one thread").write(text)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let paper = Paper::default();
+    let ink = paper.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || ink.clone())
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .without_time()
+        .finish();
+    tracing::subscriber::with_default(subscriber, does);
+    let text = paper.0.lock().expect("one thread").clone();
+    String::from_utf8(text).expect("UTF-8")
+}
+
+#[test]
+fn a_rejected_reload_is_one_block_that_names_what_still_runs() {
+    let mut room = Room::new("block", DEFAULT_SCRIPT);
+    let hash = room.status().hash[..6].to_owned();
+    let path = room.file.display().to_string();
+    let block = logged(|| {
+        room.save("\nlocal x = nil + 1\n");
+    });
+    let expected = format!(
+        "reload rejected, still generation 1 ({hash}): {path}:2: attempt to perform arithmetic \
+         (add) on nil and number\n     2 | local x = nil + 1\n       | ^\n  at {path}:2"
+    );
+    assert!(block.contains(&expected), "{block}");
+    assert_eq!(block.matches("ERROR").count(), 1, "{block}");
+    let block = logged(|| {
+        room.save("function on.default() end x = 1");
+    });
+    assert!(block.contains("script reloaded generation=2 hash="), "{block}");
+    assert!(block.contains("'x' is a global"), "{block}");
+    assert_eq!(logged(|| room.thread.confined(ScriptThread::reload)), "");
+}
+
+#[test]
+fn a_failed_handler_is_one_block_with_the_number_that_the_client_got() {
+    let mut room = Room::new("failed-block", "function opcodes.x() error('no') end");
+    room.decide([connected(1)]);
+    let mut took = Vec::new();
+    let block = logged(|| took = room.decide([says(1, r#"{"opcode":"x"}"#)]));
+    let id = took[1].rsplit('"').nth(1).expect("an id");
+    let fields = format!(r#"id="{id}" opcode="x" generation=1 session=1"#);
+    assert!(block.contains(&fields), "{block}");
+    assert!(block.contains("opcodes.lua:1: no\n     1 | function opcodes.x()"), "{block}");
+    assert_eq!(block.matches("ERROR").count(), 1, "{block}");
+}
+
+#[test]
+fn a_script_logs_with_its_generation() {
+    let script = "function on.default(client)
+        relay.log.warn('disk\\nfull', {free = 1, list = {}}) relay.log.debug('x') print('a', 1)
+        relay.log.info('y', {f = print})
+    end";
+    let mut room = Room::new("log", script);
+    room.decide([connected(1)]);
+    let lines = logged(|| drop(room.decide([says(1, "{}")])));
+    let lines: Vec<&str> = lines.lines().map(str::trim).collect();
+    assert_eq!(
+        lines,
+        [
+            r#"WARN script: disk\nfull generation=1 fields="{\"free\":1,\"list\":{}}""#,
+            "DEBUG script: x generation=1",
+            "INFO script: a\t1 generation=1",
+            r#"INFO script: y generation=1 fields="(a function can not be JSON, at f)""#,
+        ]
+    );
+}

@@ -1,0 +1,200 @@
+//! Puts the relay together: certificates, script, listeners, workers; runs it, and drains it.
+//! The only file that knows all others.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::{Config, ListenUrl};
+use crate::connection::Door;
+use crate::hub::HubLimits;
+use crate::listener::{self, Listener, Listening, Reception};
+use crate::script::{LoadError, Script};
+use crate::session::Issuer;
+use crate::transport::tls::{self, TlsError};
+use crate::worker::{self, INBOX_HAND_OVERS, Order, Plan};
+
+/// Descriptors beside those of connections: listeners, event queues, watches, logs, the script.
+const DESCRIPTORS_BESIDE: u64 = 64;
+
+/// A relay that listens but does not accept yet.
+pub struct Server {
+    config: Arc<Config>,
+    listeners: Vec<Listener>,
+    listening: Vec<Listening>,
+    server_config: Option<Arc<rustls::ServerConfig>>,
+    script: Script,
+    reception: Arc<Reception>,
+    workers: Vec<JoinHandle<()>>,
+    orders: watch::Sender<Order>,
+    /// Yields `None` when every worker has ended.
+    ended: mpsc::Receiver<()>,
+}
+
+/// Why the relay does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error("{0}")]
+    Script(LoadError),
+    #[error("cannot listen on {url}: {error}")]
+    Bind { url: String, error: std::io::Error },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(
+        "limits.connections_max is {connections}, but this process may open only {descriptors} \
+         files: raise the limit (ulimit -n, LimitNOFILE=) or lower limits.connections_max"
+    )]
+    Descriptors { connections: usize, descriptors: u64 },
+    #[error("the system gives no thread, random numbers or event queue: {0}")]
+    System(anyhow::Error),
+}
+
+impl Server {
+    /// Loads certificates and script, and binds all listeners. Nothing is accepted before
+    /// [`Server::run`].
+    ///
+    /// # Errors
+    /// The first thing that is wrong; nothing is left running then.
+    pub async fn bind(config: Config) -> Result<Server, StartError> {
+        let config = Arc::new(config);
+        raise_descriptor_limit(&config)?;
+        let server_config = load_certificate(&config)?;
+        let listeners = bind_all(&config.listen)?;
+        let count = worker_count(config.workers);
+        let (inboxes, outlets): (Vec<_>, Vec<_>) =
+            (0..count).map(|_| mpsc::channel(INBOX_HAND_OVERS)).unzip();
+        let limits = HubLimits {
+            name_bytes_max: config.limits.name_bytes_max,
+            failed_claims_max: u32::try_from(config.limits.failed_claims_max).unwrap_or(u32::MAX),
+        };
+        let script =
+            Script::start(&config.script.file, config.script.settings.clone(), inboxes, limits)
+                .map_err(StartError::Script)?;
+
+        let issuer = Arc::new(Issuer::new().map_err(StartError::System)?);
+        let (orders, _) = watch::channel(Order::Run);
+        let (alive, ended) = mpsc::channel(1);
+        let (mut arrivals, mut workers) = (Vec::new(), Vec::new());
+        for (index, outlet) in (0u16..).zip(outlets) {
+            let plan = Plan {
+                config: Arc::clone(&config),
+                issuer: Arc::clone(&issuer),
+                queue: script.queue(),
+                workers: count,
+                orders: orders.subscribe(),
+                alive: alive.clone(),
+            };
+            let worker =
+                worker::start(index, plan, outlet).map_err(|e| StartError::System(e.into()))?;
+            arrivals.push(worker.arrivals);
+            workers.push(worker.thread);
+        }
+        let limits = &config.limits;
+        let reception =
+            Reception::new(arrivals, limits.connections_max, limits.handshakes_pending_max);
+        let listening = listeners.iter().map(|listener| listener.listening).collect();
+        Ok(Server {
+            config,
+            listeners,
+            listening,
+            server_config,
+            script,
+            reception: Arc::new(reception),
+            workers,
+            orders,
+            ended,
+        })
+    }
+
+    /// The bound addresses, in the order of the configuration.
+    pub fn listeners(&self) -> &[Listening] {
+        &self.listening
+    }
+
+    /// Serves until `shutdown` completes, then drains: no new connections, every message received
+    /// is decided, every client gets its Close 1001. What is left at the deadline
+    /// (`drain.timeout_ms`) is cut.
+    ///
+    /// # Errors
+    /// Where a worker ended by itself, which is a bug in relay.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let mut accepting = JoinSet::new();
+        for listener in self.listeners {
+            let url = listener.listening.scheme;
+            let tls = self.server_config.clone().filter(|_| url.tls());
+            let door = Door { plain: url.plain(), tls };
+            accepting.spawn(listener.run(door, Arc::clone(&self.reception)));
+        }
+        drop(self.reception);
+        tokio::select! {
+            () = shutdown => {}
+            _ = self.ended.recv() => anyhow::bail!("a worker ended by itself"),
+        }
+        accepting.shutdown().await;
+        tracing::info!(timeout = ?self.config.drain.timeout, "draining");
+        let deadline = Instant::now() + self.config.drain.timeout;
+        self.orders.send_replace(Order::Drain);
+        let in_time = timeout_at(deadline, self.ended.recv()).await.is_ok();
+        self.orders.send_replace(Order::Stop);
+        self.script.stop();
+        for worker in self.workers {
+            if worker.join().is_err() {
+                tracing::error!("a worker panicked");
+            }
+        }
+        match in_time {
+            true => tracing::info!("drained"),
+            false => tracing::warn!("stopped at the deadline: clients that did not read were cut"),
+        }
+        Ok(())
+    }
+}
+
+fn worker_count(configured: usize) -> usize {
+    match configured {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        count => count,
+    }
+}
+
+fn load_certificate(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>, StartError> {
+    if !config.listen.iter().any(|url| url.scheme.tls()) {
+        return Ok(None);
+    }
+    let loaded = tls::acceptor(&config.tls)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    if loaded.made_now {
+        let certificate = loaded.certificate.display();
+        tracing::warn!(%certificate, "no certificate is configured: made one for localhost, for development");
+    }
+    Ok(Some(loaded.server_config))
+}
+
+fn bind_all(urls: &[ListenUrl]) -> Result<Vec<Listener>, StartError> {
+    let mut listeners = Vec::new();
+    for url in urls {
+        let bound = listener::bind(url)
+            .map_err(|error| StartError::Bind { url: url.to_string(), error })?;
+        listeners.extend(bound);
+    }
+    Ok(listeners)
+}
+
+/// Every connection is a descriptor: as many as are configured must be possible.
+fn raise_descriptor_limit(config: &Config) -> Result<(), StartError> {
+    let connections = config.limits.connections_max;
+    let needed = connections as u64 + DESCRIPTORS_BESIDE;
+    let descriptors = rlimit::increase_nofile_limit(needed)
+        .and_then(|_| rlimit::Resource::NOFILE.get_soft())
+        .map_err(|error| StartError::System(error.into()))?;
+    match descriptors >= needed {
+        true => Ok(()),
+        false => Err(StartError::Descriptors { connections, descriptors }),
+    }
+}

@@ -1,0 +1,148 @@
+//! An I/O worker: a thread that owns its connections for life, with a runtime of its own.
+//!
+//! Its main task is the turn: it hands over to the script what its connections have read, takes
+//! what the hub hands over, and writes each client once. It never waits for the script thread.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+
+use crate::config::Config;
+use crate::connection::{Door, Home, serve};
+use crate::hub::Delivery;
+use crate::script::{Intake, Queue};
+use crate::session::Issuer;
+
+/// How many hand-overs of the hub may wait for a worker; then the script thread waits for it.
+pub const INBOX_HAND_OVERS: usize = 64;
+
+/// How many of them are taken into one turn.
+const HAND_OVERS_PER_TURN: usize = 16;
+
+/// Accepted sockets that wait for a worker; then the listeners wait.
+const ARRIVALS: usize = 64;
+
+/// How often stalled clients are looked for.
+const TICK: Duration = Duration::from_secs(1);
+
+/// A socket that was accepted, on its way to its worker.
+pub struct Arrival {
+    pub tcp: std::net::TcpStream,
+    pub peer: SocketAddr,
+    pub door: Door,
+    /// Held as long as the connection.
+    pub connection: OwnedSemaphorePermit,
+    /// Held as long as the handshake.
+    pub handshake: OwnedSemaphorePermit,
+}
+
+/// What the workers are to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Run,
+    /// End every session once what it sent is decided, then stop.
+    Drain,
+    /// Stop, whatever is left.
+    Stop,
+}
+
+/// A running worker.
+pub struct Worker {
+    pub arrivals: mpsc::Sender<Arrival>,
+    pub thread: JoinHandle<()>,
+}
+
+/// What a worker is made with.
+pub struct Plan {
+    pub config: Arc<Config>,
+    pub issuer: Arc<Issuer>,
+    pub queue: Queue,
+    pub workers: usize,
+    pub orders: watch::Receiver<Order>,
+    /// Dropped when the worker has ended.
+    pub alive: mpsc::Sender<()>,
+}
+
+/// Starts the worker of that number.
+///
+/// # Errors
+/// Where the system gives no thread or no event queue.
+pub fn start(index: u16, plan: Plan, inbox: mpsc::Receiver<Vec<Delivery>>) -> io::Result<Worker> {
+    let (arrivals, accepted) = mpsc::channel(ARRIVALS);
+    let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        let _alive = plan.alive.clone();
+        match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+            Ok(runtime) => runtime.block_on(run(index, plan, accepted, inbox)),
+            Err(error) => tracing::error!(index, %error, "a worker cannot start"),
+        }
+    })?;
+    Ok(Worker { arrivals, thread })
+}
+
+async fn run(
+    index: u16,
+    plan: Plan,
+    mut accepted: mpsc::Receiver<Arrival>,
+    mut inbox: mpsc::Receiver<Vec<Delivery>>,
+) {
+    let limits = &plan.config.limits;
+    let intake = Intake::new(
+        plan.queue,
+        limits.script_queue_messages_max / plan.workers,
+        limits.script_queue_bytes_max / plan.workers,
+    );
+    let home = Rc::new(Home::new(index, Arc::clone(&plan.config), intake, plan.issuer));
+    let (mut orders, mut tick) = (plan.orders, tokio::time::interval(TICK));
+    let mut taken = Vec::with_capacity(HAND_OVERS_PER_TURN);
+    let turns = async {
+        loop {
+            tokio::select! {
+                biased;
+                () = std::future::poll_fn(|cx| home.intake.poll_hand_over(cx)) => {}
+                _ = inbox.recv_many(&mut taken, HAND_OVERS_PER_TURN) => deliver(&home, &mut taken),
+                Some(arrival) = accepted.recv() => welcome(&home, arrival),
+                Ok(()) = orders.changed() => match *orders.borrow_and_update() {
+                    Order::Run => {}
+                    Order::Drain => home.drain(),
+                    Order::Stop => return,
+                },
+                () = home.emptied(), if home.is_draining() => return,
+                _ = tick.tick() => home.shard.borrow().cut_stalled(),
+            }
+        }
+    };
+    // A turn writes to as many clients as it concerns: its budget is the turn, not tokio's.
+    tokio::task::unconstrained(turns).await;
+}
+
+fn deliver(home: &Home, taken: &mut Vec<Vec<Delivery>>) {
+    let mut shard = home.shard.borrow_mut();
+    for delivery in taken.drain(..).flatten() {
+        if let Delivery::Decided { bytes, .. } = delivery {
+            home.intake.decided(bytes);
+        }
+        shard.apply(delivery);
+    }
+    shard.flush();
+}
+
+fn welcome(home: &Rc<Home>, arrival: Arrival) {
+    let Arrival { tcp, peer, door, connection, handshake } = arrival;
+    let tcp = match TcpStream::from_std(tcp) {
+        Ok(tcp) => tcp,
+        Err(error) => return tracing::error!(%peer, %error, "connection refused"),
+    };
+    let home = Rc::clone(home);
+    let served = tokio::task::spawn_local(async move {
+        serve(tcp, peer, door, home, handshake).await;
+        drop(connection);
+    });
+    drop(served);
+}
