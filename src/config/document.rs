@@ -40,9 +40,14 @@ impl Document {
         })?;
         let toml = Parsed::parse(text.clone()).map_err(|error| {
             let line = error.span().map(|span| line_at(text.as_bytes(), span.start));
-            // The parser speaks in up to three lines; an operator reads one.
+            // The parser speaks in up to three lines; an operator reads one, with the words it means.
             let message = error.message().lines().collect::<Vec<_>>().join(", ");
-            syntax_error(line, format!("not valid TOML: {message}"))
+            let words = error.span().and_then(|span| text.get(span)).unwrap_or_default().trim();
+            let at = match words.is_empty() || words.contains('\n') {
+                true => String::new(),
+                false => format!(" at `{words}`"),
+            };
+            syntax_error(line, format!("not valid TOML: {message}{at}"))
         })?;
         Ok(Document { path: path.to_owned(), toml })
     }

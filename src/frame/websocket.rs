@@ -100,7 +100,28 @@ impl Decoder {
                 return Ok(Some((header, length)));
             }
         }
+        self.judge_unfinished()?;
         Ok(None)
+    }
+
+    /// A header that lacks nothing but its mask is judged before that comes: a peer that announces
+    /// too much may never send it.
+    fn judge_unfinished(&self) -> Result<(), CloseReason> {
+        let head = &self.head[..usize::from(self.head_bytes)];
+        let masked = head.get(1).is_some_and(|second| second & 0x80 != 0);
+        if masked && let Some((header, length, _)) = parse(&[head, &[0; 4]].concat())? {
+            self.judge(&header, length)?;
+        }
+        Ok(())
+    }
+
+    /// The rules on a header: by itself, and behind what came before it. Its mask.
+    fn judge(&self, header: &FrameHeader, length: u64) -> Result<[u8; 4], CloseReason> {
+        let mask = check(header, length)?;
+        if let OpCode::Data(data) = header.opcode {
+            self.check_data(data, length)?;
+        }
+        Ok(mask)
     }
 
     /// Judges a header and takes what there is of its payload; gives the frame if that is all.
@@ -110,10 +131,7 @@ impl Decoder {
         length: u64,
         input: &mut &mut [u8],
     ) -> Result<Option<Frame>, CloseReason> {
-        let mask = check(header, length)?;
-        if let OpCode::Data(data) = header.opcode {
-            self.check_data(data, length)?;
-        }
+        let mask = self.judge(header, length)?;
         let left = usize::try_from(length).map_err(|_| self.too_big())?;
         let is_message = matches!(header.opcode, OpCode::Data(_));
         if is_message && header.is_final && self.message.is_none() && left <= input.len() {
@@ -301,6 +319,9 @@ fn parse(bytes: &[u8]) -> Result<Option<(FrameHeader, u64, usize)>, CloseReason>
 fn check(header: &FrameHeader, length: u64) -> Result<[u8; 4], CloseReason> {
     if header.rsv1 || header.rsv2 || header.rsv3 {
         return Err(CloseReason::Protocol("reserved bits without an extension"));
+    }
+    if length >> 63 == 1 {
+        return Err(CloseReason::Protocol("a length with its highest bit set"));
     }
     if matches!(header.opcode, OpCode::Control(_)) {
         if !header.is_final {

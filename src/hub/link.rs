@@ -44,6 +44,8 @@ struct Output {
     stalled_since: Option<Instant>,
     /// The peer cannot be written to any more; what it sent before may still be read.
     broken: bool,
+    /// The farewell is in the queue: nothing comes behind it.
+    ended: bool,
 }
 
 #[derive(Clone)]
@@ -72,6 +74,7 @@ impl Link {
                 outbound: Outbound::default(),
                 stalled_since: None,
                 broken: false,
+                ended: false,
             }),
             waker: RefCell::new(None),
         }
@@ -136,6 +139,7 @@ impl Link {
             output.outbound.push_frames(frame, 0, 1);
             output.write_waiting(self.one_by_one());
         }
+        output.ended = true;
         *self.ending.borrow_mut() = Ending::Said(reason);
     }
 
@@ -227,6 +231,7 @@ impl Link {
         }
         output.outbound.clear(|frames, at| self.encoding.frame_end(frames, at));
         output.outbound.push_frames(self.farewell(&CloseReason::SlowConsumer), 0, 1);
+        output.ended = true;
         *self.ending.borrow_mut() = Ending::Said(CloseReason::SlowConsumer);
     }
 
@@ -258,7 +263,7 @@ impl Output {
     }
 
     fn write(&mut self, parts: &[Part<'_>], one_by_one: bool) {
-        if self.broken {
+        if self.broken || self.ended {
             return;
         }
         let direct = !self.holds();

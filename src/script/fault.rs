@@ -184,8 +184,9 @@ fn split_frame(frame: &str, at: &str) -> Option<usize> {
 
 /// The source line and a caret under what the message names, or under its first word.
 fn excerpt(source: &Source, line: usize, message: &str) -> Option<String> {
-    let text: String = source.line(line)?.replace('\t', "    ");
-    let text: String = text.chars().take(EXCERPT_CHARS_MAX).collect();
+    let text = source.line(line)?.replace('\t', "    ");
+    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    let text: String = text.chars().take(EXCERPT_CHARS_MAX).map(shown).collect();
     let named = message.split('\'').skip(1).step_by(2).find_map(|name| text.find(name));
     let at = named.unwrap_or_else(|| text.len() - text.trim_start().len());
     let column = text.get(..at).map_or(0, |before| before.chars().count());

@@ -42,6 +42,15 @@ impl Watch {
         known: Vec<u8>,
         changed: impl Fn() + Send + 'static,
     ) -> anyhow::Result<Watch> {
+        Watch::looking_again(file, known, changed, LOOK_AGAIN)
+    }
+
+    fn looking_again(
+        file: &Path,
+        known: Vec<u8>,
+        changed: impl Fn() + Send + 'static,
+        look_again: Duration,
+    ) -> anyhow::Result<Watch> {
         let directory = match file.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
@@ -59,7 +68,8 @@ impl Watch {
             .watch(directory, RecursiveMode::NonRecursive)
             .with_context(|| format!("watching {}", directory.display()))?;
         let stop = Arc::new(AtomicBool::new(false));
-        let mut eye = Eye { file: file.to_owned(), seen: Some(known), stop: Arc::clone(&stop) };
+        let mut eye =
+            Eye { file: file.to_owned(), seen: Some(known), look_again, stop: Arc::clone(&stop) };
         let thread = std::thread::Builder::new()
             .name("script-watch".to_owned())
             .spawn(move || eye.watch(&events, changed))
@@ -83,6 +93,7 @@ struct Eye {
     file: PathBuf,
     /// The bytes last seen; `None` where the file could not be read.
     seen: Option<Vec<u8>>,
+    look_again: Duration,
     stop: Arc<AtomicBool>,
 }
 
@@ -98,7 +109,7 @@ impl Eye {
                 self.seen = now;
                 changed();
             }
-            match events.recv_timeout(LOOK_AGAIN) {
+            match events.recv_timeout(self.look_again) {
                 Ok(()) => wait_until_quiet(events),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,

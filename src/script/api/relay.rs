@@ -113,33 +113,41 @@ impl Name {
 
 /// The client of `{except = client}`.
 fn except(options: &Value) -> mlua::Result<Option<Rc<Client>>> {
-    let refused = |why: String| Err(mlua::Error::runtime(format!("relay.broadcast: {why}")));
+    let problem = |why: String| mlua::Error::runtime(format!("relay.broadcast: {why}"));
     let options = match options {
         Value::Nil => return Ok(None),
         Value::Table(options) => options,
         other => {
-            return refused(format!(
-                "options must be a table like {{except = client}}, not a {}",
-                type_name(other)
-            ));
+            let found = type_name(other);
+            return Err(problem(format!(
+                "options must be a table like {{except = client}}, not a {found}"
+            )));
         }
     };
     let mut except = None;
-    for pair in options.pairs::<Value, Value>() {
-        let (key, value) = pair?;
+    options.for_each(|key: Value, value: Value| {
         let known = matches!(&key, Value::String(key) if *key.as_bytes() == *b"except");
         if !known {
             let key = key.to_string()?;
             let suggestion = did_you_mean(&key, &["except"]);
-            return refused(format!("unknown option '{key}'{suggestion}"));
+            return Err(problem(format!("unknown option '{key}'{suggestion}")));
         }
-        let Value::UserData(object) = &value else {
-            return refused(format!("except must be a client, not a {}", type_name(&value)));
+        let client = match &value {
+            Value::UserData(object) => {
+                object.borrow_scoped(|handle: &ClientHandle| Rc::clone(&handle.0)).ok()
+            }
+            _ => None,
         };
-        match object.borrow_scoped(|client: &ClientHandle| Rc::clone(&client.0)) {
-            Ok(client) => except = Some(client),
-            Err(_) => return refused("except must be a client".to_owned()),
+        match client {
+            Some(client) => except = Some(client),
+            None => {
+                return Err(problem(format!(
+                    "except must be a client, not a {}",
+                    type_name(&value)
+                )));
+            }
         }
-    }
+        Ok(())
+    })?;
     Ok(except)
 }

@@ -2,6 +2,11 @@ use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
 
+/// A watch that would notice nothing without events.
+fn by_events(file: &Path, known: &[u8], changed: impl Fn() + Send + 'static) -> Watch {
+    Watch::looking_again(file, known.to_vec(), changed, Duration::from_secs(3600)).expect("watched")
+}
+
 struct Scene {
     dir: PathBuf,
     file: PathBuf,
@@ -18,7 +23,7 @@ impl Scene {
         std::fs::write(&file, "one").expect("written");
         let (tell, changes) = channel();
         let changed = move || tell.send(()).expect("the test listens");
-        let watch = Watch::start(&file, b"one".to_vec(), changed).expect("watched");
+        let watch = by_events(&file, b"one", changed);
         Scene { dir, file, changes, watch: Some(watch) }
     }
 
@@ -67,7 +72,7 @@ fn a_swapped_symlink_is_noticed() {
     symlink("data/opcodes.lua", dir.join("opcodes.lua")).expect("linked");
     let (tell, changes) = channel();
     let changed = move || tell.send(()).expect("the test listens");
-    let watch = Watch::start(&dir.join("opcodes.lua"), b"one".to_vec(), changed).expect("watched");
+    let watch = by_events(&dir.join("opcodes.lua"), b"one", changed);
     symlink("v2", dir.join("data-new")).expect("linked");
     std::fs::rename(dir.join("data-new"), dir.join("data")).expect("swapped");
     assert!(changes.recv_timeout(Duration::from_secs(10)).is_ok());
@@ -99,7 +104,7 @@ fn what_changed_before_the_watch_started_is_noticed() {
     scene.watch.take();
     let (tell, changes) = channel();
     let changed = move || tell.send(()).expect("the test listens");
-    let _watch = Watch::start(&scene.file, b"older".to_vec(), changed).expect("watched");
+    let _watch = by_events(&scene.file, b"older", changed);
     assert!(changes.recv_timeout(Duration::from_secs(10)).is_ok());
 }
 
@@ -125,4 +130,20 @@ fn looking_is_no_reason_to_look_again() {
     assert!(event(EventKind::Access(AccessKind::Close(AccessMode::Write))));
     assert!(event(EventKind::Modify(ModifyKind::Any)));
     assert!(may_be_a_change(&Err(notify::Error::generic("lost"))));
+}
+
+#[test]
+fn a_directory_that_was_replaced_is_looked_at_again() {
+    let mut scene = Scene::new("replaced");
+    scene.watch.take();
+    let (tell, changes) = channel();
+    let changed = move || tell.send(()).expect("the test listens");
+    let often = Duration::from_millis(5);
+    let _watch =
+        Watch::looking_again(&scene.file, b"one".to_vec(), changed, often).expect("watched");
+    std::fs::remove_dir_all(&scene.dir).expect("removed");
+    assert!(changes.recv_timeout(Duration::from_secs(10)).is_ok(), "gone");
+    std::fs::create_dir_all(&scene.dir).expect("made again");
+    std::fs::write(&scene.file, "two").expect("written");
+    assert!(changes.recv_timeout(Duration::from_secs(10)).is_ok(), "there again");
 }

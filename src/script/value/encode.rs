@@ -143,25 +143,27 @@ impl<'a> Writer<'a> {
 /// Tells objects and arrays apart. Keys of both kinds, or holes between numbers, are errors.
 fn shape(table: &Table, marked: bool) -> Result<Shape, Problem> {
     let (mut fields, mut items) = (Vec::new(), Vec::new());
-    for pair in table.pairs::<Value, Value>() {
-        let (key, value) = pair.map_err(|error| problem(error.to_string()))?;
+    let collected = table.for_each(|key: Value, value: Value| {
+        let wrong = |what: String| Err(mlua::Error::RuntimeError(what));
         if fields.len() + items.len() == ENTRIES_MAX {
-            return Err(problem(format!(
-                "a table of more than {ENTRIES_MAX} entries can not be JSON"
-            )));
+            return wrong(format!("a table of more than {ENTRIES_MAX} entries can not be JSON"));
         }
         match key {
             Value::String(key) => fields.push((key, value)),
             Value::Integer(index) if index >= 1 => items.push((index, value)),
             Value::Integer(_) | Value::Number(_) => {
-                return Err(problem(
-                    "a key that is a number, but not 1, 2, 3 ..., can not be JSON",
-                ));
+                return wrong(
+                    "a key that is a number, but not 1, 2, 3 ..., can not be JSON".into(),
+                );
             }
-            other => {
-                return Err(problem(format!("a {} as key can not be JSON", type_name(&other))));
-            }
+            other => return wrong(format!("a {} as key can not be JSON", type_name(&other))),
         }
+        Ok(())
+    });
+    match collected {
+        Ok(()) => {}
+        Err(mlua::Error::RuntimeError(what)) => return Err(problem(what)),
+        Err(other) => return Err(problem(other.to_string())),
     }
     if items.is_empty() && !(marked && fields.is_empty()) {
         return match marked {

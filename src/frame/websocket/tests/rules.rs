@@ -156,7 +156,12 @@ fn frames_that_are_wrong() {
             NotUtf8,
         ),
         ("announced", masked(FIN | TEXT, [b'x'; MAX + 1])[..8].to_vec(), too_big()),
-        ("announced, 64 bits", b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff1234".to_vec(), too_big()),
+        ("announced, 63 bits", b"\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff1234".to_vec(), too_big()),
+        (
+            "announced, 64 bits",
+            b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff1234".to_vec(),
+            Protocol("a length with its highest bit set"),
+        ),
         (
             "announced over fragments",
             [masked(TEXT, [b'x'; MAX]), masked(CONTINUE, "x")[..6].to_vec()].concat(),
