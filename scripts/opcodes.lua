@@ -10,8 +10,8 @@
 -- A client is through its handshake: greet it, and tell it its uuid.
 function on.connect(client)
   client:send({ opcode = "ready", os = "Linux", uuid = client.issued_uuid })
-  if client.path == "/web" and client.kind == "web" then
-    client:register(client.issued_uuid) -- these pages never send "uuid"
+  if client.path == "/web" then
+    client:register(client.issued_uuid) -- pages there never send "uuid"
   end
 end
 

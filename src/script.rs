@@ -5,6 +5,7 @@ mod api;
 mod clients;
 mod engine;
 mod fault;
+mod file;
 mod handlers;
 mod host;
 mod intake;

@@ -158,9 +158,11 @@ impl Drive {
         }
     }
 
-    /// Leaves the hub: behind all that this client has sent, and before its farewell.
+    /// Leaves the hub: behind all that this client has sent, and before its farewell, which waits
+    /// for it as for a message. So whoever hears the farewell knows that the names are free.
     fn leave(&mut self, reason: &CloseReason) {
         if let Some(membership) = self.membership.take() {
+            self.link.submitted();
             membership.end(reason.clone());
         }
     }

@@ -31,7 +31,7 @@ impl Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         let reason = self.reason.clone();
-        self.home.intake.announce(Event::Disconnected { id: self.id, reason });
+        self.home.intake.submit(Event::Disconnected { id: self.id, reason }, 0);
     }
 }
 

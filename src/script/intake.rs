@@ -10,9 +10,9 @@ use super::queue::{Event, Queue};
 pub struct Intake {
     queue: Queue,
     gathered: RefCell<Vec<Event>>,
-    /// What may still be submitted. Bytes may go below zero by one message: it is let in while
-    /// there is any room.
-    messages: Cell<usize>,
+    /// What may still be submitted. Both may go below zero: a message is let in while there is any
+    /// room, and the end of a connection always.
+    messages: Cell<isize>,
     bytes: Cell<isize>,
     /// Connections that stopped reading for want of room.
     waiting: RefCell<Vec<Waker>>,
@@ -25,8 +25,8 @@ impl Intake {
         Intake {
             queue,
             gathered: RefCell::default(),
-            messages: Cell::new(messages_max.max(1)),
-            bytes: Cell::new(isize::try_from(bytes_max.max(1)).unwrap_or(isize::MAX)),
+            messages: Cell::new(signed(messages_max.max(1))),
+            bytes: Cell::new(signed(bytes_max.max(1))),
             waiting: RefCell::default(),
             turn: RefCell::default(),
         }
@@ -44,16 +44,16 @@ impl Intake {
         }
     }
 
-    /// Hands over a message; the caller has seen that there is room. `bytes` is its size, which the
-    /// event carries too, and which comes back with the decision.
+    /// Hands over what waits for a decision: a message, for which the caller has seen that there is
+    /// room, or the end of a connection. `bytes` is its size, which the event carries too, and
+    /// which comes back with the decision.
     pub fn submit(&self, event: Event, bytes: usize) {
-        self.messages.set(self.messages.get().saturating_sub(1));
+        self.messages.set(self.messages.get() - 1);
         self.bytes.set(self.bytes.get() - signed(bytes));
         self.announce(event);
     }
 
-    /// Hands over what is no message and needs no room: its number is bounded by that of the
-    /// connections.
+    /// Hands over what needs no room, because there is one for each connection.
     pub fn announce(&self, event: Event) {
         let mut gathered = self.gathered.borrow_mut();
         gathered.push(event);

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
-use super::source::read_bytes;
+use super::file::read_bytes;
 
 /// A save is several events; it is over when nothing more came for this long.
 const QUIET: Duration = Duration::from_millis(50);

@@ -180,10 +180,14 @@ impl ScriptThread {
 
     fn disconnected(&mut self, id: SessionId, reason: &CloseReason) {
         // First, so that the script no longer counts or finds it.
-        let Some(client) = self.hub.borrow_mut().disconnect(id) else { return };
-        if let Err(error) = self.handle(|engine| engine.on_disconnect(&client, reason.label())) {
+        let client = self.hub.borrow_mut().disconnect(id);
+        if let Some(client) = client
+            && let Err(error) = self.handle(|engine| engine.on_disconnect(&client, reason.label()))
+        {
             self.report(&error, "disconnect", id);
         }
+        // Its names are free: the connection may say its farewell.
+        self.hub.borrow_mut().decided(id, 0);
     }
 
     /// Calls the script: all that it asked for happens, or nothing of it.

@@ -67,11 +67,10 @@ fn fields(registry: &mut UserDataRegistry<ClientHandle>) {
         let headers = lua.create_table()?;
         for (name, value) in client.0.info.headers.iter() {
             // Several headers of one name are one list (RFC 9110, 5.3).
-            let value = match headers.raw_get::<Option<String>>(name)? {
-                Some(before) => format!("{before}, {value}"),
-                None => value.to_owned(),
-            };
-            headers.raw_set(name, value)?;
+            match headers.raw_get::<Option<String>>(name)? {
+                Some(before) => headers.raw_set(name, format!("{before}, {value}"))?,
+                None => headers.raw_set(name, value)?,
+            }
         }
         headers.set_readonly(true);
         Ok(headers)

@@ -8,6 +8,8 @@ use mlua::{Function, Lua, MultiValue, Table, Value};
 use super::seal;
 use crate::script::host::Host;
 
+/// What `log.level` calls these lines.
+const TARGET: &str = "relay::script";
 /// Longest text of a line; what peers sent may be in it.
 const TEXT_BYTES_MAX: usize = 2_000;
 /// Longest fields of a line, as JSON.
@@ -90,10 +92,10 @@ fn cut(text: &str, bytes_max: usize) -> String {
 
 fn write(level: Level, generation: u64, text: &str, fields: Option<&str>) {
     match level {
-        Level::Debug => tracing::debug!(target: "script", generation, fields, "{text}"),
-        Level::Info => tracing::info!(target: "script", generation, fields, "{text}"),
-        Level::Warn => tracing::warn!(target: "script", generation, fields, "{text}"),
-        Level::Error => tracing::error!(target: "script", generation, fields, "{text}"),
+        Level::Debug => tracing::debug!(target: TARGET, generation, fields, "{text}"),
+        Level::Info => tracing::info!(target: TARGET, generation, fields, "{text}"),
+        Level::Warn => tracing::warn!(target: TARGET, generation, fields, "{text}"),
+        Level::Error => tracing::error!(target: TARGET, generation, fields, "{text}"),
     }
 }
 

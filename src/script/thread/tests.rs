@@ -141,9 +141,10 @@ fn a_farewell_no_longer_counts_the_client() {
     let mut room = Room::new("farewell", script);
     room.decide([connected(1), connected(2)]);
     let gone = Event::Disconnected { id: id(1), reason: CloseReason::EndOfStream };
-    assert_eq!(room.decide([gone]), [r#"all < ["i-1","end_of_stream",1,"nil"]"#]);
+    // The end is decided like a message: its connection waits for that with its farewell.
+    assert_eq!(room.decide([gone]), [r#"all < ["i-1","end_of_stream",1,"nil"]"#, "1 no next"]);
     let again = Event::Disconnected { id: id(1), reason: CloseReason::EndOfStream };
-    assert_eq!(room.decide([again]), [] as [String; 0]);
+    assert_eq!(room.decide([again]), ["1 no next"]);
 }
 
 #[test]
@@ -305,10 +306,10 @@ fn a_script_logs_with_its_generation() {
     assert_eq!(
         lines,
         [
-            r#"WARN script: disk\nfull generation=1 fields="{\"free\":1,\"list\":{}}""#,
-            "DEBUG script: x generation=1",
-            "INFO script: a\t1 generation=1",
-            r#"INFO script: y generation=1 fields="(a function can not be JSON, at f)""#,
+            r#"WARN relay::script: disk\nfull generation=1 fields="{\"free\":1,\"list\":{}}""#,
+            "DEBUG relay::script: x generation=1",
+            "INFO relay::script: a\t1 generation=1",
+            r#"INFO relay::script: y generation=1 fields="(a function can not be JSON, at f)""#,
         ]
     );
 }

@@ -1,0 +1,69 @@
+//! Reads the script from disk.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::fault::{Fault, LoadError};
+use super::source::Source;
+
+/// A script larger than this is not a script. Reading stops here.
+pub const SOURCE_BYTES_MAX: usize = 1024 * 1024;
+
+impl Source {
+    /// Reads a script from disk. Fails where the file can not be read, is larger than
+    /// [`SOURCE_BYTES_MAX`] or is not UTF-8.
+    pub fn read(path: &Path) -> Result<Source, LoadError> {
+        let shown = path.display().to_string();
+        let refused = |why: String| LoadError::from(Fault::new(format!("{shown}: {why}")));
+        let bytes =
+            read_bytes(path).map_err(|error| refused(format!("can not be read: {error}")))?;
+        if bytes.len() > SOURCE_BYTES_MAX {
+            return Err(refused(format!("is larger than {SOURCE_BYTES_MAX} bytes")));
+        }
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(Source::new(shown, text)),
+            Err(error) => {
+                let valid = error.utf8_error().valid_up_to();
+                let line = 1 + memchr::memchr_iter(b'\n', &error.as_bytes()[..valid]).count();
+                Err(refused(format!("line {line} is not UTF-8")))
+            }
+        }
+    }
+}
+
+/// All bytes of a file, but not more than one over the limit, so that a device or a huge file
+/// costs no memory.
+pub(super) fn read_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(SOURCE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_no_script_is_refused_with_its_reason() {
+        let dir = std::env::temp_dir().join(format!("relay-source-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a temporary directory");
+        let cases: [(&str, Option<Vec<u8>>, &str); 3] = [
+            ("missing.lua", None, "can not be read"),
+            ("latin1.lua", Some(b"-- one\n-- f\xfcnf\n".to_vec()), "line 2 is not UTF-8"),
+            ("large.lua", Some(vec![b' '; SOURCE_BYTES_MAX + 1]), "is larger than 1048576 bytes"),
+        ];
+        for (name, bytes, why) in cases {
+            let path = dir.join(name);
+            if let Some(bytes) = bytes {
+                std::fs::write(&path, bytes).expect("write");
+            }
+            let error = Source::read(&path).expect_err(name);
+            assert!(error.summary().contains(why), "{error}");
+            assert!(error.summary().contains(name), "{error}");
+        }
+        std::fs::write(dir.join("largest.lua"), vec![b' '; SOURCE_BYTES_MAX]).expect("write");
+        assert!(Source::read(&dir.join("largest.lua")).is_ok());
+        std::fs::remove_dir_all(&dir).expect("remove");
+    }
+}
