@@ -1,5 +1,3 @@
-use std::sync::mpsc::{Receiver, channel};
-
 use super::*;
 
 /// A watch that would notice nothing without events.
@@ -22,7 +20,7 @@ impl Scene {
         std::fs::create_dir_all(&dir).expect("a temporary directory");
         let file = dir.join("opcodes.lua");
         std::fs::write(&file, "one").expect("written");
-        let (tell, changes) = channel();
+        let (tell, changes) = sync_channel(100);
         let read = file.clone();
         let changed = move || {
             let _ = tell.send(std::fs::read_to_string(&read).unwrap_or_default());
@@ -72,7 +70,7 @@ fn a_swapped_symlink_is_noticed() {
     }
     symlink("v1", dir.join("data")).expect("linked");
     symlink("data/opcodes.lua", dir.join("opcodes.lua")).expect("linked");
-    let (tell, changes) = channel();
+    let (tell, changes) = sync_channel(100);
     let changed = move || tell.send(()).expect("the test listens");
     let watch = by_events(&dir.join("opcodes.lua"), b"one", changed);
     symlink("v2", dir.join("data-new")).expect("linked");
@@ -113,7 +111,7 @@ fn several_writes_of_one_save_are_hardly_more_than_one_change() {
 fn what_changed_before_the_watch_started_is_noticed() {
     let mut scene = Scene::new("before");
     scene.watch.take();
-    let (tell, changes) = channel();
+    let (tell, changes) = sync_channel(100);
     let changed = move || tell.send(()).expect("the test listens");
     let _watch = by_events(&scene.file, b"older", changed);
     assert!(changes.recv_timeout(Duration::from_secs(10)).is_ok());
@@ -147,7 +145,7 @@ fn looking_is_no_reason_to_look_again() {
 fn a_directory_that_was_replaced_is_looked_at_again() {
     let mut scene = Scene::new("replaced");
     scene.watch.take();
-    let (tell, changes) = channel();
+    let (tell, changes) = sync_channel(100);
     let changed = move || tell.send(()).expect("the test listens");
     let often = Duration::from_millis(5);
     let _watch =
