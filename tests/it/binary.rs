@@ -1,0 +1,442 @@
+//! The command itself: what it prints, what it takes, and how it ends.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::client::{Door, Transport};
+use crate::harness::{DEADLINE, TempDir, eventually, runtime, shipped};
+
+/// A relay in a process of its own, in an empty directory. Killed at the end if it still runs.
+pub struct Process {
+    child: Child,
+    stdout: Lines,
+    stderr: Lines,
+    _directory: TempDir,
+}
+
+impl Process {
+    /// The relay with the shipped config and these flags.
+    pub fn relay(flags: &[&str]) -> Process {
+        let config = shipped("relay.toml").display().to_string();
+        // A flag's path starts from the current directory, which is not the repository.
+        Process::start(
+            &[&["--config", &config, "--set", "tls.directory=certs"], flags].concat(),
+            &[],
+        )
+    }
+
+    /// The relay with these flags and files in its directory only.
+    pub fn start(flags: &[&str], files: &[(&str, &str)]) -> Process {
+        let directory = TempDir::new();
+        for (name, text) in files {
+            directory.write(name, text);
+        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_relay"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("RELAY_") {
+                command.env_remove(name);
+            }
+        }
+        command.args(flags).current_dir(directory.file("."));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the relay's binary");
+        let stdout = Lines::of(child.stdout.take().expect("piped"));
+        let stderr = Lines::of(child.stderr.take().expect("piped"));
+        Process { child, stdout, stderr, _directory: directory }
+    }
+
+    /// The bound addresses, as it prints them.
+    pub fn listening(&mut self, count: usize) -> Vec<(String, SocketAddr)> {
+        let since = Instant::now();
+        while self.stdout.get().len() < count {
+            let ended = self.child.try_wait().expect("our own child");
+            let log = self.stderr.text_from(0);
+            assert!(ended.is_none(), "expected the relay to run: {ended:?}\n{log}");
+            assert!(since.elapsed() < DEADLINE, "expected {count} addresses in time\n{log}");
+            thread::sleep(Duration::from_millis(2));
+        }
+        let lines = self.stdout.get();
+        assert_eq!(lines.len(), count, "expected a line for each address and no other: {lines:?}");
+        let parse = |line: &String| {
+            let url = line.strip_prefix("listening on ")?;
+            let (scheme, addr) = url.split_once("://")?;
+            Some((scheme.to_owned(), addr.parse().ok()?))
+        };
+        let parsed = lines.iter().map(|line| parse(line).unwrap_or_else(|| panic!("{line:?}")));
+        parsed.collect()
+    }
+
+    /// How many lines it has logged so far.
+    pub fn log_lines(&self) -> usize {
+        self.stderr.get().len()
+    }
+
+    /// What it logs from that line on, up to the line that says this.
+    pub async fn log_until(&self, from: usize, said: &str) -> String {
+        eventually(&format!("{said:?} in the log"), async || {
+            self.stderr.text_from(from).contains(said)
+        })
+        .await;
+        self.stderr.text_from(from)
+    }
+
+    pub fn signal(&self, name: &str) {
+        // The shell's own kill: the command may not be installed.
+        let kill = format!("kill -{name} {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &kill]).status().expect("a shell");
+        assert!(status.success(), "expected to be able to signal our own child");
+    }
+
+    /// Waits for its end; `None` where a signal ended it.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        let since = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("our own child") {
+                return status.code();
+            }
+            let log = self.stderr.text_from(0);
+            assert!(since.elapsed() < 2 * DEADLINE, "expected the relay to end in time\n{log}");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Everything it wrote, once it has ended.
+    fn output(mut self) -> (Option<i32>, String, String) {
+        let code = self.exit_code();
+        self.stdout.wait();
+        self.stderr.wait();
+        (code, self.stdout.text_from(0), self.stderr.text_from(0))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended, which is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The lines of a pipe, as they come.
+struct Lines {
+    lines: Arc<Mutex<Vec<String>>>,
+    reader: Option<thread::JoinHandle<()>>,
+}
+
+impl Lines {
+    fn of(pipe: impl Read + Send + 'static) -> Lines {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&lines);
+        let reader = thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                shared.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            }
+        });
+        Lines { lines, reader: Some(reader) }
+    }
+
+    fn get(&self) -> Vec<String> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn text_from(&self, line: usize) -> String {
+        self.get().get(line..).unwrap_or_default().join("\n")
+    }
+
+    fn wait(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("no panic");
+        }
+    }
+}
+
+/// Runs the relay to an end that it finds by itself, which is a mistake of its operator: one
+/// message, and no trace of Rust's.
+fn expect_mistake(mut process: Process, code: i32, named: &[&str]) {
+    let ended = process.exit_code();
+    let (_, stdout, stderr) = process.output();
+    assert_eq!(ended, Some(code), "expected exit code {code}\n{stderr}");
+    assert_eq!(stdout, "", "expected nothing on standard output");
+    for part in named {
+        assert!(stderr.contains(part), "expected {part:?} in the message: {stderr}");
+    }
+    for trace in ["panicked", "RUST_BACKTRACE", "stack backtrace", "src/"] {
+        assert!(!stderr.contains(trace), "expected no {trace:?} in the message: {stderr}");
+    }
+}
+
+#[test]
+fn prints_a_line_for_each_bound_address() {
+    let flags = ["any", "ws", "wss", "tcp", "ssl"].map(|scheme| format!("{scheme}://127.0.0.1:0"));
+    let flags: Vec<&str> = flags.iter().flat_map(|url| ["--listen", url]).collect();
+    let mut relay = Process::relay(&flags);
+    let listening = relay.listening(5);
+    let schemes: Vec<&str> = listening.iter().map(|(scheme, _)| scheme.as_str()).collect();
+    assert_eq!(schemes, ["any", "ws", "wss", "tcp", "ssl"]);
+    assert!(listening.iter().all(|(_, addr)| addr.ip().is_loopback() && addr.port() != 0));
+    runtime().block_on(async {
+        for index in [0, 1, 3] {
+            let door = Door::new(listening[index].1, None);
+            door.backend(Transport::Tcp).await.hears_nothing().await;
+            door.web(Transport::Ws, "/").await.hears_nothing().await;
+        }
+    });
+}
+
+#[test]
+fn names_and_ipv6_are_listened_on() {
+    let mut relay = Process::relay(&["--listen", "tcp://localhost:0"]);
+    // A name may stand for several addresses; there is one line for each.
+    let first = relay.listening_at_least_one();
+    runtime().block_on(async {
+        Door::new(first, None).backend(Transport::Tcp).await.hears_nothing().await;
+    });
+    if TcpListener::bind("[::1]:0").is_err() {
+        return println!("not tried: this machine has no IPv6");
+    }
+    let mut relay = Process::relay(&["--listen", "any://[::1]:0"]);
+    let listening = relay.listening(1);
+    assert!(listening[0].1.is_ipv6(), "{listening:?}");
+    runtime().block_on(async {
+        Door::new(listening[0].1, None).backend(Transport::Tcp).await.hears_nothing().await;
+    });
+}
+
+impl Process {
+    fn listening_at_least_one(&mut self) -> SocketAddr {
+        let since = Instant::now();
+        while self.stdout.get().is_empty() {
+            assert!(
+                since.elapsed() < DEADLINE,
+                "expected an address\n{}",
+                self.stderr.text_from(0)
+            );
+            thread::sleep(Duration::from_millis(2));
+        }
+        let count = self.stdout.get().len();
+        self.listening(count)[0].1
+    }
+}
+
+#[test]
+fn listens_where_the_config_says_and_flags_replace_it() {
+    let config = "listen = ['tcp://127.0.0.1:0', 'ws://127.0.0.1:0']\n[script]\nfile = 'my.lua'\n";
+    let script = "function on.default(client, msg) end";
+    let files = [("relay.toml", config), ("my.lua", script)];
+    let mut relay = Process::start(&["--config", "relay.toml"], &files);
+    assert_eq!(relay.listening(2)[1].0, "ws");
+    let mut relay = Process::start(&["--listen", "tcp://127.0.0.1:0"], &files);
+    assert_eq!(relay.listening(1)[0].0, "tcp", "expected relay.toml of the current directory");
+}
+
+#[test]
+fn the_flags_set_and_script_are_used() {
+    let script =
+        "function opcodes.hello(client, msg)\n  client:send('{\"from\":\"my script\"}')\nend\n";
+    let flags = [
+        "--listen",
+        "tcp://127.0.0.1:0",
+        "--script",
+        "my.lua",
+        "--set",
+        "limits.message_bytes_max=100",
+        "--set",
+        "workers=1",
+    ];
+    let config = shipped("relay.toml").display().to_string();
+    let mut relay =
+        Process::start(&[&["--config", &config][..], &flags].concat(), &[("my.lua", script)]);
+    let door = Door::new(relay.listening(1)[0].1, None);
+    runtime().block_on(async {
+        let mut stream = crate::wire::Wire::dial(&door, Transport::Tcp).await;
+        stream.write(br#"{"opcode":"hello"}"#).await;
+        let mut heard = String::new();
+        while !heard.contains(r#"{"from":"my script"}"#) {
+            let read = stream.read().await;
+            assert!(!read.is_empty(), "expected the script to answer: {heard}");
+            heard.push_str(&String::from_utf8_lossy(&read));
+        }
+        stream.write(format!("{{\"x\":\"{}\"}}", "x".repeat(100)).as_bytes()).await;
+        let heard = String::from_utf8_lossy(&stream.read_to_end().await).into_owned();
+        assert!(heard.contains(r#""opcode":"close""#), "expected the limit to hold: {heard}");
+    });
+}
+
+#[test]
+fn a_mistake_in_the_config_file_exits_64_with_file_line_and_key() {
+    let cases: &[(&str, &[&str])] = &[
+        (
+            "workers = 1\n[limits]\nqueue_byte_max = 5\n",
+            &["relay.toml:3", "queue_byte_max", "queue_bytes_max"],
+        ),
+        ("\n\nworkers = 'many'\n", &["relay.toml:3", "workers"]),
+        ("[limits]\n\nmessage_bytes_max = -1\n", &["relay.toml:3", "message_bytes_max"]),
+        ("listen = ['http://127.0.0.1:80']\n", &["relay.toml:1", "listen", "http"]),
+        ("listen = []\n", &["relay.toml:1", "listen"]),
+        ("[limit]\nconnections_max = 5\n", &["relay.toml:1", "limit", "limits"]),
+        ("workers = \n", &["relay.toml:1"]),
+        ("workers = 1\nworkers = 2\n", &["relay.toml:2", "workers"]),
+    ];
+    for (config, named) in cases {
+        let process = Process::start(&["--config", "relay.toml"], &[("relay.toml", config)]);
+        expect_mistake(process, 64, named);
+    }
+}
+
+#[test]
+fn a_mistake_in_a_flag_exits_64_and_names_it() {
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["--set", "limits.queue_byte_max=5"], &["limits.queue_byte_max", "queue_bytes_max"]),
+        (&["--set", "workers=many"], &["workers", "many"]),
+        (&["--set", "no value"], &["no value"]),
+        (&["--listen", "127.0.0.1:80"], &["127.0.0.1:80"]),
+        (&["--listen", "any://127.0.0.1"], &["any://127.0.0.1"]),
+        (&["--listen", "any://127.0.0.1:99999"], &["99999"]),
+        (&["--confg", "relay.toml"], &["--confg", "--config"]),
+        (&["--config", "missing.toml"], &["missing.toml"]),
+        (&["stray"], &["stray"]),
+    ];
+    for (flags, named) in cases {
+        expect_mistake(Process::start(flags, &[]), 64, named);
+    }
+}
+
+#[test]
+fn a_bad_script_exits_65_with_file_and_line() {
+    let cases: &[(&str, &[&str])] = &[
+        ("function opcodes.x(client, msg)\nend\nend\n", &["my.lua:3"]),
+        ("\nerror('refused to load')\n", &["my.lua:2", "refused to load"]),
+        ("function on.conect(client) end\n", &["my.lua", "conect", "connect"]),
+        ("opcodes.x = 5\n", &["my.lua", "x"]),
+        ("", &["my.lua"]),
+    ];
+    for (script, named) in cases {
+        let flags = ["--listen", "tcp://127.0.0.1:0", "--script", "my.lua"];
+        expect_mistake(Process::start(&flags, &[("my.lua", script)]), 65, named);
+    }
+    let flags = ["--listen", "tcp://127.0.0.1:0", "--script", "missing.lua"];
+    expect_mistake(Process::start(&flags, &[]), 65, &["missing.lua"]);
+}
+
+#[test]
+fn a_busy_port_exits_69_and_is_named() {
+    let busy = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = busy.local_addr().expect("bound").to_string();
+    let process = Process::relay(&["--listen", &format!("tcp://{addr}")]);
+    expect_mistake(process, 69, &[&addr]);
+}
+
+#[test]
+fn a_mistake_with_certificates_exits_64() {
+    let process = Process::start(
+        &[
+            "--listen",
+            "ssl://127.0.0.1:0",
+            "--set",
+            "tls.certificate=c.pem",
+            "--set",
+            "tls.key=k.pem",
+        ],
+        &[("c.pem", "nothing"), ("k.pem", "nothing"), ("scripts.lua", "")],
+    );
+    expect_mistake(process, 64, &["c.pem"]);
+}
+
+#[test]
+fn help_and_version_exit_0() {
+    for (flag, said) in [("--help", "--listen"), ("--version", env!("CARGO_PKG_VERSION"))] {
+        let (code, stdout, stderr) = Process::start(&[flag], &[]).output();
+        assert_eq!(code, Some(0), "{flag}: {stderr}");
+        assert!(stdout.contains(said), "{flag}: expected {said:?}: {stdout}");
+    }
+}
+
+fn ends_well_on(signal: &str) {
+    let mut relay = Process::relay(&["--listen", "tcp://127.0.0.1:0"]);
+    let door = Door::new(relay.listening(1)[0].1, None);
+    runtime().block_on(async {
+        let mut page = door.web(Transport::Ws, "/web").await;
+        let mut backend = door.backend(Transport::Tcp).await;
+        backend.send(r#"{"opcode":"broadcast"}"#).await;
+        backend.acked("").await;
+        relay.signal(signal);
+        page.hears(r#"{"opcode":"broadcast"}"#).await;
+        page.expect_close(1001).await;
+    });
+    let (code, stdout, stderr) = relay.output();
+    assert_eq!(code, Some(0), "expected a good end: {stderr}");
+    assert_eq!(stdout.lines().count(), 1, "expected no more on standard output: {stdout}");
+    assert!(!stderr.contains("panicked") && !stderr.contains("backtrace"), "{stderr}");
+}
+
+#[test]
+fn term_ends_it_well() {
+    ends_well_on("TERM");
+}
+
+#[test]
+fn int_ends_it_well() {
+    ends_well_on("INT");
+}
+
+#[test]
+fn a_second_term_ends_it_at_once() {
+    let flags = ["--listen", "tcp://127.0.0.1:0", "--set", "drain.timeout_ms=60000", "--set"];
+    let mut relay = Process::relay(&[&flags[..], &["limits.linger_timeout_ms=60000"]].concat());
+    let door = Door::new(relay.listening(1)[0].1, None);
+    runtime().block_on(async {
+        // A client that does not answer the Close.
+        let mut deaf = crate::wire::Wire::web(&door, Transport::Ws, "/").await;
+        relay.signal("TERM");
+        let close = deaf.frame().await.expect("a Close frame");
+        assert_eq!(close.close_code(), Some(1001));
+        relay.signal("TERM");
+        assert!(deaf.ends().await, "expected the end");
+    });
+    relay.exit_code();
+}
+
+#[test]
+fn a_script_that_fails_at_run_time_ends_nothing_and_is_logged_with_its_line() {
+    let script = "\nfunction opcodes.fail(client, msg)\n  local x = nil\n  return x.y\nend\n";
+    let flags = ["--listen", "tcp://127.0.0.1:0", "--script", "my.lua"];
+    let mut relay = Process::start(&flags, &[("my.lua", script)]);
+    let door = Door::new(relay.listening(1)[0].1, None);
+    runtime().block_on(async {
+        let mut wire = crate::wire::Wire::dial(&door, Transport::Tcp).await;
+        wire.write(br#"{"opcode":"fail"}"#).await;
+        relay.log_until(0, "my.lua:4").await;
+        let mut wire = crate::wire::Wire::dial(&door, Transport::Tcp).await;
+        wire.write(br#"{"opcode":"fail"}"#).await;
+        assert!(!wire.read().await.is_empty(), "expected the relay to go on");
+    });
+}
+
+#[test]
+fn peer_supplied_text_is_escaped_and_uuids_are_cut_in_the_log() {
+    let flags = ["--listen", "tcp://127.0.0.1:0", "--set", "log.level=trace"];
+    let mut relay = Process::relay(&flags);
+    let door = Door::new(relay.listening(1)[0].1, None);
+    let mut issued = String::new();
+    runtime().block_on(async {
+        let mut page = door.web_named(Transport::Ws, "a-secret-name-of-a-page").await;
+        issued = page.uuid.clone();
+        page.send(r#"{"opcode":"feedback","uuid":"another-secret-name","x":"\u001b[31m"}"#).await;
+        page.acked("a-secret-name-of-a-page").await;
+        page.send("\u{1b}[31mred\nsecond line").await;
+        page.acked("a-secret-name-of-a-page").await;
+        page.close(Some(1000)).await;
+        page.expect_close(1000).await;
+    });
+    relay.signal("TERM");
+    let (code, _, log) = relay.output();
+    assert_eq!(code, Some(0), "{log}");
+    for secret in [issued.as_str(), "a-secret-name-of-a-page", "another-secret-name"] {
+        assert!(!log.contains(secret), "expected no whole uuid in the log: {log}");
+    }
+    assert!(!log.contains('\u{1b}'), "expected no control characters of a peer in the log: {log}");
+}

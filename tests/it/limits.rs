@@ -1,0 +1,412 @@
+//! Each limit: what it refuses, how it says so, and that nobody else feels it.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::client::{Client, Door, Hello, Transport};
+use crate::harness::{Setup, eventually, in_time, relay_test};
+use crate::wire::{CLOSE, Frame, Wire};
+
+const ALL: [Transport; 4] = [Transport::Ws, Transport::Wss, Transport::Tcp, Transport::Ssl];
+
+over_each_transport! {
+    async fn a_message_nested_too_deep_is_refused(relay, transport) {
+        let mut page = relay.web(Transport::Ws, "/web").await;
+        let mut client = relay.client(transport).await;
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        client.send(&nested(127)).await;
+        client.acked("").await;
+        page.hears(&nested(127)).await;
+        for depth in [128, 1000, 100_000] {
+            client.send(&nested(depth)).await;
+            client.acked("").await;
+            let heard = client.hears_text().await;
+            let error: serde_json::Value = serde_json::from_slice(&heard).unwrap_or_default();
+            assert_eq!(error["opcode"], "error", "depth {depth}: expected an error: {error}");
+            assert!(error["code"].is_string() && error["message"].is_string(), "{error}");
+        }
+        client.send(&format!("{{\"opcode\":\"echo\",\"x\":{}}}", nested(126))).await;
+        client.acked("").await;
+        client.hears_text().await;
+        client.hears_nothing().await;
+        let uuid = page.uuid.clone();
+        page.send("x").await;
+        page.acked(&uuid).await;
+    }
+}
+
+over_each_transport! {
+    async fn an_opcode_over_its_limit_is_refused(relay, transport) {
+        let mut page = relay.web(Transport::Ws, "/web").await;
+        let mut client = relay.client(transport).await;
+        let message = |bytes: usize| json!({ "opcode": "x".repeat(bytes) }).to_string();
+        client.send(&message(128)).await;
+        client.acked("").await;
+        page.hears(&message(128)).await;
+        client.send(&message(129)).await;
+        client.acked("").await;
+        let heard = client.hears_text().await;
+        let error: serde_json::Value = serde_json::from_slice(&heard).unwrap_or_default();
+        assert_eq!(error["opcode"], "error", "expected an error: {error}");
+        client.hears_nothing().await;
+    }
+}
+
+over_each_transport! {
+    async fn a_message_too_big_closes_its_sender_and_nobody_else(relay, transport) {
+        let mut page = relay.web(Transport::Ws, "/web").await;
+        let mut client = relay.client(transport).await;
+        let message = |bytes: usize| format!("{{\"x\":\"{}\"}}", "x".repeat(bytes - 8));
+        client.send(&message(1024 * 1024)).await;
+        client.acked("").await;
+        page.hears(&message(1024 * 1024)).await;
+        client.send(&message(1024 * 1024 + 1)).await;
+        client.expect_refusal(1009).await;
+        let uuid = page.uuid.clone();
+        page.send("x").await;
+        page.acked(&uuid).await;
+    }
+}
+
+over_each_transport! {
+    /// What bufferON holds is bounded as any message is.
+    async fn a_buffered_message_too_big_closes_its_sender(relay, transport) {
+        let mut client = relay.client(transport).await;
+        client.send("bufferON").await;
+        client.acked("").await;
+        let piece = "x".repeat(400_000);
+        for _ in 0..2 {
+            client.send(&piece).await;
+            client.acked("").await;
+        }
+        client.send(&piece).await;
+        client.expect_refusal(1009).await;
+    }
+}
+
+#[test]
+fn a_raw_object_that_does_not_end_is_cut_at_the_limit() {
+    Setup::new().set("limits.message_bytes_max=65536").run(async |relay| {
+        for transport in [Transport::Tcp, Transport::Ssl] {
+            let mut client = relay.backend(transport).await;
+            client.send_bytes(b"{\"x\":\"").await;
+            client.send_bytes(&[b'x'; 65_536]).await;
+            client.expect_refusal(1009).await;
+        }
+    });
+}
+
+#[test]
+fn failed_claims_close_the_claimant_at_the_fifth() {
+    relay_test(async |relay| {
+        for transport in [Transport::Ws, Transport::Wss] {
+            let mut owner = relay.web_named(transport, "owner").await;
+            let mut thief = relay.web(transport, "/").await;
+            for claim in 1..=5 {
+                thief.send(r#"{"opcode":"uuid","message":"owner"}"#).await;
+                thief.acked("").await;
+                assert_eq!(thief.hears_error("uuid").await, "uuid_taken", "claim {claim}");
+                if claim < 5 {
+                    thief.hears_nothing().await;
+                }
+            }
+            thief.expect_close(1008).await;
+            owner.send(r#"{"opcode":"feedback","uuid":"owner"}"#).await;
+            owner.acked("owner").await;
+            owner.hears(r#"{"opcode":"feedback","uuid":"owner"}"#).await;
+            owner.close(Some(1000)).await;
+            owner.expect_close(1000).await;
+        }
+    });
+}
+
+/// Unfinished handshakes of every kind, each on a connection of its own.
+async fn unfinished(door: &Door) -> Vec<Wire> {
+    let name = "localhost".try_into().expect("a name");
+    let mut tls = rustls::ClientConnection::new(door.tls(), name).expect("a client");
+    let mut hello = Vec::new();
+    tls.write_tls(&mut hello).expect("memory");
+    let beginnings = [
+        &b""[..],
+        b"p",
+        b"php process\nGET / HTTP/1.1\n",
+        b"GET / HTTP/1.1\r\nHost: ",
+        &hello[..20],
+        &hello,
+    ];
+    let mut wires = Vec::new();
+    for beginning in beginnings {
+        let mut wire = Wire::dial(door, Transport::Tcp).await;
+        wire.write(beginning).await;
+        wires.push(wire);
+    }
+    for beginning in [&b""[..], b"php process\n"] {
+        let mut wire = Wire::dial(door, Transport::Ssl).await;
+        wire.write(beginning).await;
+        wires.push(wire);
+    }
+    wires
+}
+
+#[test]
+fn a_handshake_is_over_at_its_deadline() {
+    Setup::new().set("limits.handshake_timeout_ms=500").run(async |relay| {
+        let mut clients = Vec::new();
+        for transport in ALL {
+            clients.push(relay.client(transport).await);
+        }
+        for mut wire in unfinished(relay).await {
+            assert!(wire.ends().await, "expected the end of an unfinished handshake");
+        }
+        // The deadline is that of the handshake, not of those who are through it.
+        for client in &mut clients {
+            client.hears_nothing().await;
+        }
+    });
+}
+
+#[test]
+fn activity_does_not_extend_the_handshake() {
+    Setup::new().set("limits.handshake_timeout_ms=300").run(async |relay| {
+        for transport in [Transport::Tcp, Transport::Ssl] {
+            let mut wire = Wire::dial(relay, transport).await;
+            wire.write(b"GET /").await;
+            let dripping = async {
+                // A head that does not end and is far from too large.
+                while wire.try_write(b"x").await {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            in_time("an end in spite of activity", dripping).await;
+        }
+    });
+}
+
+#[test]
+fn handshakes_under_way_are_limited_and_harm_nobody() {
+    let setup = Setup::new().set("limits.handshakes_pending_max=4");
+    setup.set("limits.handshake_timeout_ms=1000").run(async |relay| {
+        let mut page = relay.web(Transport::Ws, "/web").await;
+        let mut wires = Vec::new();
+        for _ in 0..20 {
+            wires.push(Wire::dial(relay, Transport::Tcp).await);
+        }
+        let uuid = page.uuid.clone();
+        page.send(r#"{"opcode":"echo"}"#).await;
+        page.acked(&uuid).await;
+        page.hears(r#"{"opcode":"echo"}"#).await;
+        // Those who wait are through it or gone after their time, and newcomers get in.
+        eventually("room for a newcomer", async || {
+            let mut wire = Wire::dial(relay, Transport::Tcp).await;
+            let asked = wire.try_write(b"{\"opcode\":\"echo\"}").await;
+            asked && wire.try_read().await.is_some_and(|read| read.starts_with(b"{"))
+        })
+        .await;
+        drop(wires);
+    });
+}
+
+#[test]
+fn connections_are_limited() {
+    Setup::new().set("limits.connections_max=3").run(async |relay| {
+        let mut clients = Vec::new();
+        for transport in [Transport::Ws, Transport::Tcp, Transport::Ssl] {
+            clients.push(relay.client(transport).await);
+        }
+        // One too many is not served: it waits, or it is refused.
+        let mut wire = Wire::dial(relay, Transport::Tcp).await;
+        wire.try_write(b"php process\n\n").await;
+        for client in &mut clients {
+            client.hears_nothing().await;
+        }
+        drop(wire);
+        drop(clients.remove(0));
+        eventually("room for a newcomer", async || {
+            let mut wire = Wire::dial(relay, Transport::Tcp).await;
+            let asked = wire.try_write(b"php process\n\n").await;
+            let answer = tokio::time::timeout(Duration::from_secs(1), wire.try_read()).await;
+            asked && answer.ok().flatten().is_some_and(|read| read.starts_with(b"{"))
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_greeting_over_the_header_limit_is_refused() {
+    relay_test(async |relay| {
+        for transport in [Transport::Tcp, Transport::Ssl] {
+            let mut wire = Wire::dial(relay, transport).await;
+            wire.write(format!("php process\nGET /{}", "x".repeat(9000)).as_bytes()).await;
+            let answer = String::from_utf8_lossy(&wire.read_to_end().await).into_owned();
+            assert!(
+                answer.starts_with("HTTP/1.1 4"),
+                "over {transport}: expected a refusal: {answer:?}"
+            );
+        }
+    });
+}
+
+/// A TCP connection that takes little before its peer has to wait.
+async fn small_connection(door: &Door) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(8 * 1024).expect("a socket option");
+    in_time("a connection", socket.connect(door.addr)).await.expect("a relay that accepts")
+}
+
+/// A web client at `/web` that has heard its `ready`, took this name, and reads nothing more.
+async fn deaf(door: &Door, transport: Transport, name: &str) -> Wire {
+    let tcp = small_connection(door).await;
+    let mut wire = Wire::new(door.dial_over(tcp, transport).await.expect("a TLS handshake"));
+    wire.upgrade("/").await;
+    wire.send(Frame::text(json!({ "opcode": "uuid", "message": name }).to_string())).await;
+    wire.acked("").await;
+    wire
+}
+
+fn large(n: usize) -> String {
+    format!("{{\"n\":{n},\"x\":\"{}\"}}", "x".repeat(64 * 1024))
+}
+
+/// Waits until nobody has that name any more.
+async fn name_is_free(claimant: &mut Client, name: &str) {
+    let claim = json!({ "opcode": "uuid", "message": name }).to_string();
+    let before = claimant.uuid.clone();
+    eventually("that the slow consumer is gone", async || {
+        claimant.send_together(&[&claim, r#"{"opcode":"echo"}"#]).await;
+        claimant.hears_text().await;
+        let heard = claimant.hears_text().await;
+        // The ack of the echo, or the refusal of the claim before it.
+        let taken = heard.starts_with(b"{\"opcode\":\"error\"");
+        if taken {
+            claimant.acked(&before).await;
+        }
+        claimant.hears(r#"{"opcode":"echo"}"#).await;
+        !taken
+    })
+    .await;
+}
+
+/// What a slow consumer finds when it reads at last: a part of the whole without a gap, then Close
+/// 1008 and the end.
+async fn expect_prefix_and_1008(mut deaf: Wire, most: usize) {
+    let mut n = 0;
+    loop {
+        let frame = deaf.frame().await.expect("a Close frame before the end of the stream");
+        if frame.first == 0x80 | CLOSE {
+            assert_eq!(
+                frame.close_code(),
+                Some(1008),
+                "expected 1008 after {n} messages: {frame:?}"
+            );
+            break;
+        }
+        assert_eq!(frame.payload.len(), large(n).len(), "expected message {n} of the whole");
+        assert!(frame.payload == large(n).into_bytes(), "expected message {n}, unaltered");
+        n += 1;
+    }
+    assert!(n < most, "expected a slow consumer to be cut before the end");
+    deaf.try_write(&Frame::close(1008, "").bytes()).await;
+    assert_eq!(deaf.frame().await, None, "expected the end after the Close");
+}
+
+/// A client that reads nothing is cut, whatever else goes on.
+async fn slow_consumer(relay: &Door, transport: Transport, broadcasts: usize) {
+    let deaf = deaf(relay, transport, "deaf").await;
+    let mut page = relay.web(Transport::Ws, "/web").await;
+    let mut sender = relay.backend(Transport::Tcp).await;
+    for n in 0..broadcasts {
+        sender.send(&large(n)).await;
+        sender.acked("").await;
+        page.hears(&large(n)).await;
+    }
+    name_is_free(&mut page, "deaf").await;
+    expect_prefix_and_1008(deaf, broadcasts).await;
+    page.close(Some(1000)).await;
+    page.expect_close(1000).await;
+    sender.hears_nothing().await;
+}
+
+/// More than the kernel keeps between the two, by far: 4 MiB and what the receiver has.
+const FLOOD: usize = 200;
+
+#[test]
+fn a_slow_consumer_is_cut_at_so_many_messages() {
+    let setup =
+        Setup::new().set("limits.queue_messages_max=16").set("limits.failed_claims_max=100000");
+    setup.set("limits.linger_timeout_ms=10000").run(async |relay| {
+        slow_consumer(relay, Transport::Ws, FLOOD).await;
+        slow_consumer(relay, Transport::Wss, FLOOD).await;
+    });
+}
+
+#[test]
+fn a_slow_consumer_is_cut_at_so_many_bytes() {
+    let setup =
+        Setup::new().set("limits.queue_bytes_max=1048576").set("limits.failed_claims_max=100000");
+    setup.set("limits.linger_timeout_ms=10000").run(async |relay| {
+        slow_consumer(relay, Transport::Ws, FLOOD).await;
+        slow_consumer(relay, Transport::Wss, FLOOD).await;
+    });
+}
+
+#[test]
+fn a_consumer_that_stalls_is_cut_after_a_while() {
+    let setup =
+        Setup::new().set("limits.queue_bytes_max=67108864").set("limits.failed_claims_max=100000");
+    let setup =
+        setup.set("limits.write_stall_timeout_ms=500").set("limits.linger_timeout_ms=10000");
+    setup.run(async |relay| {
+        slow_consumer(relay, Transport::Ws, FLOOD).await;
+        slow_consumer(relay, Transport::Wss, FLOOD).await;
+    });
+}
+
+#[test]
+fn a_slow_consumer_that_reads_in_time_loses_nothing() {
+    relay_test(async |relay| {
+        let mut slow = deaf(relay, Transport::Ws, "slow").await;
+        let mut sender = relay.backend(Transport::Tcp).await;
+        // More than the kernel keeps, less than the queue.
+        for n in 0..100 {
+            sender.send(&large(n)).await;
+            sender.acked("").await;
+        }
+        for n in 0..100 {
+            assert!(slow.text().await == large(n).into_bytes(), "expected message {n}");
+        }
+        slow.send(Frame::text("x")).await;
+        slow.acked("slow").await;
+    });
+}
+
+#[test]
+fn a_flood_by_one_does_not_keep_the_others_waiting() {
+    Setup::new().set("workers=1").run(async |relay| {
+        let mut flood = relay.open(Transport::Tcp, Hello::php(None)).await;
+        flood.hears_ready().await;
+        let mut other = relay.backend(Transport::Tcp).await;
+        let messages = r#"{"opcode":"feedback","uuid":"nobody"}"#.repeat(1000);
+        let flooding = async {
+            for _ in 0..100 {
+                flood.send_bytes(messages.as_bytes()).await;
+                while let Ok(heard) = tokio::time::timeout(Duration::ZERO, flood.heard()).await {
+                    assert_eq!(crate::client::opcode(&heard).as_deref(), Some("next"), "{heard}");
+                }
+            }
+        };
+        let mut times = Vec::new();
+        let talking = async {
+            for _ in 0..100 {
+                let since = std::time::Instant::now();
+                other.hears_nothing().await;
+                times.push(since.elapsed());
+            }
+        };
+        tokio::join!(flooding, talking);
+        times.sort_unstable();
+        // Promised: 100 ms at p99. The median says enough on a machine that is busy with tests.
+        assert!(times[50] < Duration::from_millis(100), "expected answers in time: {times:?}");
+    });
+}

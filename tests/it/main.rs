@@ -1,0 +1,22 @@
+//! The relay from outside: a real server with the shipped config and script, real sockets, real
+//! clients. One binary, so that the relay is linked once; a module for each subject.
+
+#[macro_use]
+mod harness;
+mod client;
+mod wire;
+
+mod architecture;
+mod binary;
+mod dialogues;
+mod drain;
+mod handshake;
+mod limits;
+mod order;
+mod php_timing;
+mod raw;
+mod reload;
+mod script;
+mod sniff;
+mod tls;
+mod websocket;

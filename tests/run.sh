@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Runs every test there is, on a machine with the Rust toolchain and a C++ compiler. Installs what
+# else the tests need from the distribution's packages, and ends with the runner's own summary.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf '\n==> %s\n' "$*"; }
+
+# What has to be there: a command and the Debian package that has it. The compilers build Luau and
+# the cryptography of TLS; the toolchain has to come first, with rustup.
+needs=(
+    "cc gcc"
+    "c++ g++"
+)
+
+missing=()
+for need in "${needs[@]}"; do
+    read -r command package <<<"$need"
+    command -v "$command" >/dev/null || missing+=("$package")
+done
+
+if ((${#missing[@]} == 0)); then
+    say "nothing to install"
+else
+    say "installing: ${missing[*]}"
+    as_root=()
+    if ((EUID != 0)); then
+        if ! command -v sudo >/dev/null; then
+            echo "These packages are missing: ${missing[*]}. Install them, or run this as root." >&2
+            exit 1
+        fi
+        as_root=(sudo)
+    fi
+    if ! command -v apt-get >/dev/null; then
+        echo "These packages are missing: ${missing[*]}. There is no apt-get here: install them by hand." >&2
+        exit 1
+    fi
+    "${as_root[@]}" apt-get update
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}"
+fi
+
+if ! command -v cargo >/dev/null; then
+    echo "There is no cargo: install the Rust toolchain with rustup (https://rustup.rs)." >&2
+    exit 1
+fi
+
+# A thousand clients and the relay's ends of their connections live in one process, and the shipped
+# config promises 10,000 connections.
+if ! ulimit -n "$(ulimit -Hn)" 2>/dev/null; then
+    echo "The limit of open files stays at $(ulimit -n)."
+fi
+say "open files: $(ulimit -n)"
+
+say "cargo test --locked"
+exec cargo test --locked "$@"
