@@ -2,23 +2,7 @@
 //! runs anything.
 //!
 //! `main` parses with [`clap::Parser::try_parse`], not `parse`, which would end the process with
-//! clap's own code 2:
-//! ```no_run
-//! use clap::Parser;
-//! use relay::cli::{Cli, exit_code};
-//!
-//! let cli = match Cli::try_parse() {
-//!     Ok(cli) => cli,
-//!     Err(error) => {
-//!         // Help and version go to stdout, errors to stderr; a closed pipe is no error of ours.
-//!         let _ = error.print();
-//!         std::process::exit(exit_code(&error).into());
-//!     }
-//! };
-//! let sources = cli.config.into_sources();
-//! ```
-//! A subcommand will be a field `#[command(subcommand)] command: Option<Command>` of [`Cli`]. The
-//! flags of [`ConfigArgs`] are global, so a subcommand takes them behind its name too.
+//! clap's own code 2.
 
 use std::path::PathBuf;
 

@@ -1,6 +1,8 @@
 //! Why a connection ends. The connection alone decides it, once; everything said about the end
 //! (WebSocket close code, text, metric label, log level) follows from it.
 
+use tracing::Level;
+
 /// The reason a connection ends, decided once by the connection itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CloseReason {
@@ -26,6 +28,8 @@ pub enum CloseReason {
     TooManyClaims,
     /// The script closed the connection.
     Script { code: u16, text: String },
+    /// The script failed to greet the client (close code 1011).
+    HandlerFailed,
     /// A bug in relay, confined to this connection.
     Internal,
 }
@@ -41,7 +45,7 @@ impl CloseReason {
             CloseReason::NotUtf8 => 1007,
             CloseReason::SlowConsumer | CloseReason::TooManyClaims => 1008,
             CloseReason::TooBig { .. } => 1009,
-            CloseReason::Internal => 1011,
+            CloseReason::HandlerFailed | CloseReason::Internal => 1011,
             CloseReason::Script { code, .. } => *code,
         }
     }
@@ -61,6 +65,7 @@ impl CloseReason {
             CloseReason::SlowConsumer => "slow consumer".to_owned(),
             CloseReason::TooManyClaims => "too many claims of names in use".to_owned(),
             CloseReason::Script { text, .. } => text.clone(),
+            CloseReason::HandlerFailed => "handler failed".to_owned(),
             CloseReason::Internal => "internal error".to_owned(),
         }
     }
@@ -79,7 +84,18 @@ impl CloseReason {
             CloseReason::SlowConsumer => "slow_consumer",
             CloseReason::TooManyClaims => "too_many_claims",
             CloseReason::Script { .. } => "script",
+            CloseReason::HandlerFailed => "handler_failed",
             CloseReason::Internal => "internal_error",
+        }
+    }
+
+    /// How loud its log line is: what the peer did is for those who look closely, what the operator
+    /// can mend is a warning, a bug in relay an error.
+    pub fn level(&self) -> Level {
+        match self {
+            CloseReason::Internal => Level::ERROR,
+            CloseReason::SlowConsumer | CloseReason::HandlerFailed => Level::WARN,
+            _ => Level::DEBUG,
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tracing::Level;
 
 use drive::Drive;
 pub use handshake::Door;
@@ -60,7 +61,13 @@ pub async fn serve<P>(tcp: TcpStream, peer: SocketAddr, door: Door, home: Rc<Hom
     tracing::debug!(session = link.id.serial, %peer, scheme = scheme.name(), "connected");
     let membership = Membership::new(Rc::clone(&home), info);
     let reason = Drive::new(Rc::clone(&home), link, decoder, membership).await;
-    tracing::debug!(session = seat.link.id.serial, %peer, reason = reason.label(), "closed");
+    let session = seat.link.id.serial;
+    // A macro's level is a constant.
+    match reason.level() {
+        Level::ERROR => tracing::error!(session, %peer, reason = reason.label(), "closed"),
+        Level::WARN => tracing::warn!(session, %peer, reason = reason.label(), "closed"),
+        _ => tracing::debug!(session, %peer, reason = reason.label(), "closed"),
+    }
 }
 
 /// The handshake under its deadline; refusals are answered here.

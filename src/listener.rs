@@ -1,15 +1,16 @@
 //! A bound address, and the loop that accepts on it: cheap, and never ended by an error.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::config::{ListenScheme, ListenUrl};
 use crate::connection::Door;
@@ -19,9 +20,10 @@ use crate::worker::Arrival;
 /// (net.core.somaxconn) where that is lower.
 const BACKLOG: i32 = 4096;
 
-/// How long accepting waits after an error, doubled up to the second one: out of descriptors,
-/// the listener stays readable, and a loop without a wait would only burn the processor.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// How long accepting waits after an error, doubled each time: out of descriptors, the listener
+/// stays readable, and a loop without a wait would only burn the processor.
+const BACK_OFF_MIN: Duration = Duration::from_millis(10);
+const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 
 /// A bound address.
 pub struct Listener {
@@ -67,10 +69,9 @@ fn bind_one(scheme: ListenScheme, addr: SocketAddr) -> io::Result<Listener> {
     Ok(Listener { socket, listening })
 }
 
-/// Where accepted sockets go, shared by all listeners.
+/// Where accepted sockets go, and how many there may be.
 pub struct Reception {
     workers: Vec<mpsc::Sender<Arrival>>,
-    next: AtomicUsize,
     connections: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
 }
@@ -83,53 +84,66 @@ impl Reception {
     ) -> Reception {
         Reception {
             workers,
-            next: AtomicUsize::new(0),
             connections: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))),
             handshakes: Arc::new(Semaphore::new(handshakes_max.min(Semaphore::MAX_PERMITS))),
         }
     }
+
+    /// Permits for one more connection. What is not accepted waits in the kernel and costs the
+    /// relay nothing.
+    async fn permits(&self) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), AcquireError> {
+        if self.connections.available_permits() == 0 {
+            tracing::warn!("limits.connections_max is reached: further clients wait");
+        }
+        let connection = Arc::clone(&self.connections).acquire_owned().await?;
+        Ok((connection, Arc::clone(&self.handshakes).acquire_owned().await?))
+    }
 }
 
-impl Listener {
-    /// Accepts for ever; ends when its task is cancelled.
-    pub async fn run(self, door: Door, reception: Arc<Reception>) {
-        let mut wait = BACK_OFF.0;
-        loop {
-            // Permits first: what is not accepted waits in the kernel and costs the relay nothing.
-            let permits = (
-                Arc::clone(&reception.connections).acquire_owned().await,
-                Arc::clone(&reception.handshakes).acquire_owned().await,
-            );
-            let (Ok(connection), Ok(handshake)) = permits else { return };
-            let accepted = self.socket.accept().await.and_then(|(tcp, peer)| {
-                tcp.set_nodelay(true)?;
-                Ok((tcp.into_std()?, peer))
-            });
-            match accepted {
-                Ok((tcp, peer)) => {
-                    wait = BACK_OFF.0;
-                    let door = door.clone();
-                    reception.hand_out(Arrival { tcp, peer, door, connection, handshake }).await;
+/// Accepts on all listeners, each with what it serves, for ever. Ends when it is cancelled.
+pub async fn accept(listeners: Vec<(Listener, Door)>, reception: Reception) {
+    let (mut next, mut wait) = (0, BACK_OFF_MIN);
+    while let Ok((connection, handshake)) = reception.permits().await {
+        let (at, accepted) = poll_fn(|cx| poll_accept(&listeners, next, cx)).await;
+        let (listener, door) = &listeners[at];
+        let accepted = accepted.and_then(|(tcp, peer)| {
+            tcp.set_nodelay(true)?;
+            Ok((tcp.into_std()?, peer))
+        });
+        match accepted {
+            Ok((tcp, peer)) => {
+                wait = BACK_OFF_MIN;
+                next = next.wrapping_add(1);
+                let arrival = Arrival { tcp, peer, door: door.clone(), connection, handshake };
+                // To one worker after the other: connections are many and alike.
+                let worker = &reception.workers[next % reception.workers.len()];
+                if worker.send(arrival).await.is_err() {
+                    tracing::debug!(%peer, "refused: the worker has ended");
                 }
-                Err(error) if is_of_peer(&error) => {}
-                Err(error) => {
-                    tracing::warn!(listener = %self.listening, %error, "cannot accept");
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(BACK_OFF.1);
-                }
+            }
+            Err(error) if is_of_peer(&error) => {}
+            Err(error) => {
+                tracing::warn!(listener = %listener.listening, %error, "cannot accept");
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(BACK_OFF_MAX);
             }
         }
     }
 }
 
-impl Reception {
-    /// To one worker after the other: connections are many and alike.
-    async fn hand_out(&self, arrival: Arrival) {
-        let next = self.next.fetch_add(1, Ordering::Relaxed) % self.workers.len();
-        if self.workers[next].send(arrival).await.is_err() {
-            tracing::debug!("a connection came while the relay stops");
+/// The next connection of any listener; they are asked from the `first` on, so that none starves.
+fn poll_accept(
+    listeners: &[(Listener, Door)],
+    first: usize,
+    cx: &mut Context<'_>,
+) -> Poll<(usize, io::Result<(TcpStream, SocketAddr)>)> {
+    for at in 0..listeners.len() {
+        let at = first.wrapping_add(at) % listeners.len();
+        if let Poll::Ready(accepted) = listeners[at].0.socket.poll_accept(cx) {
+            return Poll::Ready((at, accepted));
         }
     }
+    Poll::Pending
 }
 
 /// Errors of one connection, not of accepting.

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(EXIT_CONFIG, &error),
     };
     start_log(&config.log);
+    log_panics();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(EXIT_SYSTEM, &error),
@@ -101,6 +102,14 @@ fn exit_code(error: &StartError) -> u8 {
         StartError::Tls(_) | StartError::Descriptors { .. } => EXIT_CONFIG,
         StartError::System(_) => EXIT_SYSTEM,
     }
+}
+
+/// A panic is a bug in relay: it goes where the log goes, in its format.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        tracing::error!(thread = thread.name(), "bug in relay: {panic}");
+    }));
 }
 
 /// One readable message for the operator, never a backtrace.

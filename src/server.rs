@@ -2,12 +2,12 @@
 //! The only file that knows all others.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::{Config, ListenUrl};
 use crate::connection::Door;
@@ -21,6 +21,10 @@ use crate::worker::{self, INBOX_HAND_OVERS, Order, Plan};
 /// Descriptors beside those of connections: listeners, event queues, watches, logs, the script.
 const DESCRIPTORS_BESIDE: u64 = 64;
 
+/// How long threads may take to end once they were told to: they have nothing left to wait for,
+/// unless a handler of the script does not return.
+const STOP_GRACE: Duration = Duration::from_millis(500);
+
 /// A relay that listens but does not accept yet.
 pub struct Server {
     config: Arc<Config>,
@@ -28,10 +32,10 @@ pub struct Server {
     listening: Vec<Listening>,
     server_config: Option<Arc<rustls::ServerConfig>>,
     script: Script,
-    reception: Arc<Reception>,
+    reception: Reception,
     workers: Vec<JoinHandle<()>>,
     orders: watch::Sender<Order>,
-    /// Yields `None` when every worker has ended.
+    /// One for each worker that has ended.
     ended: mpsc::Receiver<()>,
 }
 
@@ -77,7 +81,7 @@ impl Server {
 
         let issuer = Arc::new(Issuer::new().map_err(StartError::System)?);
         let (orders, _) = watch::channel(Order::Run);
-        let (alive, ended) = mpsc::channel(1);
+        let (tell_end, ended) = mpsc::channel(count);
         let (mut arrivals, mut workers) = (Vec::new(), Vec::new());
         for (index, outlet) in (0u16..).zip(outlets) {
             let plan = Plan {
@@ -86,7 +90,7 @@ impl Server {
                 queue: script.queue(),
                 workers: count,
                 orders: orders.subscribe(),
-                alive: alive.clone(),
+                ended: tell_end.clone(),
             };
             let worker =
                 worker::start(index, plan, outlet).map_err(|e| StartError::System(e.into()))?;
@@ -103,7 +107,7 @@ impl Server {
             listening,
             server_config,
             script,
-            reception: Arc::new(reception),
+            reception,
             workers,
             orders,
             ended,
@@ -122,35 +126,51 @@ impl Server {
     /// # Errors
     /// Where a worker ended by itself, which is a bug in relay.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let mut accepting = JoinSet::new();
-        for listener in self.listeners {
-            let url = listener.listening.scheme;
-            let tls = self.server_config.clone().filter(|_| url.tls());
-            let door = Door { plain: url.plain(), tls };
-            accepting.spawn(listener.run(door, Arc::clone(&self.reception)));
-        }
-        drop(self.reception);
+        let served = self.listeners.into_iter().map(|listener| {
+            let scheme = listener.listening.scheme;
+            let tls = self.server_config.clone().filter(|_| scheme.tls());
+            (listener, Door { plain: scheme.plain(), tls })
+        });
         tokio::select! {
             () = shutdown => {}
+            () = listener::accept(served.collect(), self.reception) => {}
             _ = self.ended.recv() => anyhow::bail!("a worker ended by itself"),
         }
-        accepting.shutdown().await;
+        // The accepting has been dropped with its sockets: nobody gets in any more.
         tracing::info!(timeout = ?self.config.drain.timeout, "draining");
         let deadline = Instant::now() + self.config.drain.timeout;
         self.orders.send_replace(Order::Drain);
-        let in_time = timeout_at(deadline, self.ended.recv()).await.is_ok();
+        let all_ended = async {
+            for _ in &self.workers {
+                self.ended.recv().await;
+            }
+        };
+        let in_time = timeout_at(deadline, all_ended).await.is_ok();
         self.orders.send_replace(Order::Stop);
-        self.script.stop();
-        for worker in self.workers {
+        match in_time {
+            true => tracing::info!("drained"),
+            false => tracing::warn!("stopped at the deadline: the clients that were left are cut"),
+        }
+        join(self.script, self.workers).await;
+        Ok(())
+    }
+}
+
+/// Waits for the threads, but not for one that hangs: the end of the process takes it along.
+async fn join(script: Script, workers: Vec<JoinHandle<()>>) {
+    let (tell_joined, joined) = oneshot::channel();
+    thread::spawn(move || {
+        for worker in workers {
             if worker.join().is_err() {
                 tracing::error!("a worker panicked");
             }
         }
-        match in_time {
-            true => tracing::info!("drained"),
-            false => tracing::warn!("stopped at the deadline: clients that did not read were cut"),
-        }
-        Ok(())
+        script.stop();
+        // Nobody listens where the wait is over.
+        let _ = tell_joined.send(());
+    });
+    if timeout(STOP_GRACE, joined).await.is_err() {
+        tracing::warn!("a handler of the script does not return: left behind");
     }
 }
 

@@ -18,25 +18,35 @@ use tokio_rustls::TlsAcceptor;
 const TLS_HELD_BYTES_MAX: usize = 64 * 1024;
 
 /// One connected socket with, maybe, a TLS session on it.
-pub enum Transport {
+pub struct Transport {
+    stream: Stream,
+    /// Bytes that the socket has taken, encrypted ones where there is TLS.
+    sent: u64,
+}
+
+enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream>),
 }
 
 /// A TLS session after its handshake.
-pub struct TlsStream {
+struct TlsStream {
     tcp: TcpStream,
     session: ServerConnection,
 }
 
 impl Transport {
+    pub fn plain(tcp: TcpStream) -> Transport {
+        Transport { stream: Stream::Plain(tcp), sent: 0 }
+    }
+
     /// Goes through the TLS handshake, of which `begun` has been read already.
     pub async fn accept_tls(
         self,
         begun: Bytes,
         config: &Arc<ServerConfig>,
     ) -> io::Result<Transport> {
-        let Transport::Plain(tcp) = self else {
+        let Stream::Plain(tcp) = self.stream else {
             return Err(io::Error::other("TLS within TLS"));
         };
         let (reading, writing) = tcp.into_split();
@@ -47,17 +57,17 @@ impl Transport {
         let (reading, writing) = stream.into_inner();
         let (_, reading) = reading.into_inner();
         let tcp = reading.reunite(writing).map_err(io::Error::other)?;
-        Ok(Transport::Tls(Box::new(TlsStream { tcp, session })))
+        Ok(Transport { stream: Stream::Tls(Box::new(TlsStream { tcp, session })), sent: 0 })
     }
 
     pub fn is_tls(&self) -> bool {
-        matches!(self, Transport::Tls(_))
+        matches!(self.stream, Stream::Tls(_))
     }
 
     fn tcp(&self) -> &TcpStream {
-        match self {
-            Transport::Plain(tcp) => tcp,
-            Transport::Tls(stream) => &stream.tcp,
+        match &self.stream {
+            Stream::Plain(tcp) => tcp,
+            Stream::Tls(stream) => &stream.tcp,
         }
     }
 
@@ -68,9 +78,9 @@ impl Transport {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        match self {
-            Transport::Plain(tcp) => poll_read_tcp(tcp, cx, buffer),
-            Transport::Tls(stream) => stream.poll_read(cx, buffer),
+        match &mut self.stream {
+            Stream::Plain(tcp) => poll_read_tcp(tcp, cx, buffer),
+            Stream::Tls(stream) => stream.poll_read(cx, buffer, &mut self.sent),
         }
     }
 
@@ -79,20 +89,29 @@ impl Transport {
     /// # Errors
     /// `WouldBlock` where it takes nothing; then [`Transport::poll_writable`] tells when to go on.
     pub fn try_write(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Transport::Plain(tcp) => match parts {
-                [part] => tcp.try_write(part),
-                parts => tcp.try_write_vectored(parts),
-            },
-            Transport::Tls(stream) => stream.try_write(parts),
+        match &mut self.stream {
+            Stream::Plain(tcp) => {
+                let taken = match parts {
+                    [part] => tcp.try_write(part),
+                    parts => tcp.try_write_vectored(parts),
+                }?;
+                self.sent += taken as u64;
+                Ok(taken)
+            }
+            Stream::Tls(stream) => stream.try_write(parts, &mut self.sent),
         }
+    }
+
+    /// How many bytes the socket has taken since the start: it is stalled while this stands still.
+    pub fn sent(&self) -> u64 {
+        self.sent
     }
 
     /// Whether bytes that were taken by [`Transport::try_write`] have not reached the socket yet.
     pub fn holds_output(&self) -> bool {
-        match self {
-            Transport::Plain(_) => false,
-            Transport::Tls(stream) => stream.session.wants_write(),
+        match &self.stream {
+            Stream::Plain(_) => false,
+            Stream::Tls(stream) => stream.session.wants_write(),
         }
     }
 
@@ -101,9 +120,9 @@ impl Transport {
     /// # Errors
     /// `WouldBlock` where the socket does not take all of them.
     pub fn try_flush(&mut self) -> io::Result<()> {
-        match self {
-            Transport::Plain(_) => Ok(()),
-            Transport::Tls(stream) => stream.try_flush(),
+        match &mut self.stream {
+            Stream::Plain(_) => Ok(()),
+            Stream::Tls(stream) => stream.try_flush(&mut self.sent),
         }
     }
 
@@ -136,17 +155,22 @@ impl Transport {
 
     /// Says goodbye on the writing side: TLS's `close_notify`, then FIN. Reading goes on.
     pub fn shut_down(&mut self) {
-        if let Transport::Tls(stream) = self {
+        if let Stream::Tls(stream) = &mut self.stream {
             stream.session.send_close_notify();
             // A full socket loses the goodbye, not data: this is called when all else is written.
-            let _ = stream.try_flush();
+            let _ = stream.try_flush(&mut self.sent);
         }
         let _ = socket2::SockRef::from(self.tcp()).shutdown(std::net::Shutdown::Write);
     }
 }
 
 impl TlsStream {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+        sent: &mut u64,
+    ) -> Poll<io::Result<usize>> {
         loop {
             match self.session.reader().read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -164,7 +188,7 @@ impl TlsStream {
             let processed = self.session.process_new_packets();
             // An alert, or the answer to a key update. What does not fit goes with the next write.
             if self.session.wants_write() {
-                let _ = self.try_flush();
+                let _ = self.try_flush(sent);
             }
             if let Err(error) = processed {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
@@ -172,11 +196,11 @@ impl TlsStream {
         }
     }
 
-    fn try_write(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn try_write(&mut self, parts: &[IoSlice<'_>], sent: &mut u64) -> io::Result<usize> {
         let total: usize = parts.iter().map(|part| part.len()).sum();
         let mut taken = 0;
         loop {
-            match self.try_flush() {
+            match self.try_flush(sent) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && taken > 0 => {
                     return Ok(taken);
                 }
@@ -193,9 +217,9 @@ impl TlsStream {
         }
     }
 
-    fn try_flush(&mut self) -> io::Result<()> {
+    fn try_flush(&mut self, sent: &mut u64) -> io::Result<()> {
         while self.session.wants_write() {
-            self.session.write_tls(&mut Sink(&self.tcp))?;
+            *sent += self.session.write_tls(&mut Sink(&self.tcp))? as u64;
         }
         Ok(())
     }

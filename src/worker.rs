@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -66,8 +67,18 @@ pub struct Plan {
     pub queue: Queue,
     pub workers: usize,
     pub orders: watch::Receiver<Order>,
-    /// Dropped when the worker has ended.
-    pub alive: mpsc::Sender<()>,
+    /// Told once when the worker has ended, whatever ended it.
+    pub ended: mpsc::Sender<()>,
+}
+
+/// Tells that a worker has ended, by a panic as well.
+struct TellEnd(mpsc::Sender<()>);
+
+impl Drop for TellEnd {
+    fn drop(&mut self) {
+        // There is room for one from each worker; nobody listens only when all is over.
+        let _ = self.0.try_send(());
+    }
 }
 
 /// Starts the worker of that number.
@@ -76,13 +87,22 @@ pub struct Plan {
 /// Where the system gives no thread or no event queue.
 pub fn start(index: u16, plan: Plan, inbox: mpsc::Receiver<Vec<Delivery>>) -> io::Result<Worker> {
     let (arrivals, accepted) = mpsc::channel(ARRIVALS);
+    let (tell_started, started) = sync_channel(1);
     let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-        let _alive = plan.alive.clone();
-        match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-            Ok(runtime) => runtime.block_on(run(index, plan, accepted, inbox)),
-            Err(error) => tracing::error!(index, %error, "a worker cannot start"),
+        let _end = TellEnd(plan.ended.clone());
+        let runtime =
+            Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        let (runtime, outcome) = match runtime {
+            Ok(runtime) => (Some(runtime), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        // The other side waits for exactly this.
+        let _ = tell_started.send(outcome);
+        if let Some(runtime) = runtime {
+            runtime.block_on(run(index, plan, accepted, inbox));
         }
     })?;
+    started.recv().map_err(io::Error::other)??;
     Ok(Worker { arrivals, thread })
 }
 
@@ -104,17 +124,27 @@ async fn run(
     let turns = async {
         loop {
             tokio::select! {
+                // Orders first: whatever else is ready must not put them off.
                 biased;
-                () = std::future::poll_fn(|cx| home.intake.poll_hand_over(cx)) => {}
-                _ = inbox.recv_many(&mut taken, HAND_OVERS_PER_TURN) => deliver(&home, &mut taken),
-                Some(arrival) = accepted.recv() => welcome(&home, arrival),
                 Ok(()) = orders.changed() => match *orders.borrow_and_update() {
                     Order::Run => {}
                     Order::Drain => home.drain(),
                     Order::Stop => return,
                 },
+                () = std::future::poll_fn(|cx| home.intake.poll_hand_over(cx)) => {}
+                count = inbox.recv_many(&mut taken, HAND_OVERS_PER_TURN) => match count {
+                    // The script thread is gone: nothing can be decided any more.
+                    0 => return,
+                    _ => deliver(&home, &mut taken),
+                },
+                Some(arrival) = accepted.recv() => welcome(&home, arrival),
                 () = home.emptied(), if home.is_draining() => return,
                 _ = tick.tick() => home.shard.borrow().cut_stalled(),
+            }
+            // One turn, then the connections: an inbox that never empties must not keep them from
+            // reading, nor from writing what waits.
+            if !inbox.is_empty() {
+                tokio::task::yield_now().await;
             }
         }
     };

@@ -44,8 +44,8 @@ impl From<io::Error> for NotAdmitted {
     }
 }
 
-/// A connection that has not told all of what it is.
-struct Arrival<'a> {
+/// A peer that has not told all of what it is.
+struct Newcomer<'a> {
     transport: Transport,
     input: BytesMut,
     config: &'a Config,
@@ -53,24 +53,25 @@ struct Arrival<'a> {
 
 /// Goes through the handshake.
 pub async fn admit(tcp: TcpStream, door: &Door, config: &Config) -> Result<Admitted, NotAdmitted> {
-    let mut arrival = Arrival { transport: Transport::Plain(tcp), input: BytesMut::new(), config };
-    let mut kind = arrival.sniff(door.tls.is_some(), door.plain).await?;
+    let mut newcomer =
+        Newcomer { transport: Transport::plain(tcp), input: BytesMut::new(), config };
+    let mut kind = newcomer.sniff(door.tls.is_some(), door.plain).await?;
     if let (Sniff::Tls, Some(tls)) = (kind, &door.tls) {
-        arrival = arrival.start_tls(tls).await?;
-        kind = arrival.sniff(false, true).await?;
+        newcomer = newcomer.start_tls(tls).await?;
+        kind = newcomer.sniff(false, true).await?;
     }
     match kind {
-        Sniff::Http => arrival.upgrade().await,
-        Sniff::Greeting => arrival.greeting().await,
-        Sniff::Json => Ok(arrival.admitted(false, ClientKind::Backend, plain_head())),
+        Sniff::Http => newcomer.upgrade().await,
+        Sniff::Greeting => newcomer.greeting().await,
+        Sniff::Json => Ok(newcomer.admitted(false, ClientKind::Backend, plain_head())),
         Sniff::Tls | Sniff::NeedMore | Sniff::Unknown => {
             let refusal = Refusal::bad_request("neither WebSocket nor JSON nor a greeting");
-            Err(NotAdmitted::Refused(arrival.transport, refusal))
+            Err(NotAdmitted::Refused(newcomer.transport, refusal))
         }
     }
 }
 
-impl Arrival<'_> {
+impl Newcomer<'_> {
     /// Reads more, into what has come so far.
     async fn read(&mut self) -> io::Result<()> {
         let mut segment = [0; 2048];
@@ -95,7 +96,7 @@ impl Arrival<'_> {
 
     async fn start_tls(self, config: &Arc<rustls::ServerConfig>) -> io::Result<Self> {
         let transport = self.transport.accept_tls(self.input.freeze(), config).await?;
-        Ok(Arrival { transport, input: BytesMut::new(), config: self.config })
+        Ok(Newcomer { transport, input: BytesMut::new(), config: self.config })
     }
 
     async fn upgrade(mut self) -> Result<Admitted, NotAdmitted> {

@@ -85,8 +85,10 @@ impl Home {
             return None;
         }
         tokio::select! {
-            outcome = handshake => Some(outcome),
+            // The drain first: whoever is seated after it has begun would never be asked to end.
+            biased;
             () = drain => None,
+            outcome = handshake => Some(outcome),
         }
     }
 

@@ -129,8 +129,8 @@ pub struct Upgrade {
 }
 
 /// Grants a WebSocket to a request that may have one (RFC 6455, section 4.2). An empty
-/// `allowed_origins` allows all; otherwise an `Origin` must equal one of them, and `null` is refused.
-/// A request without an `Origin` comes from no browser and passes.
+/// `allowed_origins` allows all; otherwise there must be an `Origin` that equals one of them and is
+/// not `null`.
 ///
 /// # Errors
 /// 405: not a GET. 426: no `Upgrade: websocket`, or a version other than 13. 400: no usable host,
@@ -161,10 +161,8 @@ pub fn upgrade(request: &Request, allowed_origins: &[String]) -> Result<Upgrade,
     {
         return Err(Refusal::bad_request("an upgrade with a body"));
     }
-    if let Some(origin) = headers.get("origin")
-        && !allowed_origins.is_empty()
-        && (origin == "null" || !allowed_origins.iter().any(|allowed| allowed == origin))
-    {
+    let allowed = |origin: &str| origin != "null" && allowed_origins.iter().any(|a| a == origin);
+    if !allowed_origins.is_empty() && !headers.get("origin").is_some_and(allowed) {
         return Err(Refusal { status: 403, text: "this origin is not allowed" });
     }
     let response = format!(

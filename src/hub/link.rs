@@ -40,8 +40,10 @@ pub struct Link {
 struct Output {
     transport: Transport,
     outbound: Outbound,
-    /// Since when the socket has taken nothing of what waits.
+    /// Since when the socket has taken nothing, while something waits for it.
     stalled_since: Option<Instant>,
+    /// What it had taken by then.
+    sent_before: u64,
     /// The peer cannot be written to any more; what it sent before may still be read.
     broken: bool,
     /// The farewell is in the queue: nothing comes behind it.
@@ -73,6 +75,7 @@ impl Link {
                 transport,
                 outbound: Outbound::default(),
                 stalled_since: None,
+                sent_before: 0,
                 broken: false,
                 ended: false,
             }),
@@ -206,10 +209,10 @@ impl Link {
     pub(super) fn write(&self, parts: &[Part<'_>], limits: QueueLimits) {
         let mut output = self.output.borrow_mut();
         output.write(parts, self.one_by_one());
-        if !output.outbound.is_empty() {
-            if output.outbound.exceeds(limits) {
-                self.cut(&mut output);
-            }
+        if output.outbound.exceeds(limits) {
+            self.cut(&mut output);
+        }
+        if output.holds() {
             // The task waits for the socket from here on.
             self.wake();
         }
@@ -281,9 +284,9 @@ impl Output {
             self.outbound.push(part.buffer, part.bytes, 0, part.messages);
         }
         if queued && direct {
-            self.stalled_since = Some(Instant::now());
             self.write_waiting(one_by_one);
         }
+        self.watch_progress();
     }
 
     fn write_group(&mut self, group: &[Part<'_>]) -> io::Result<usize> {
@@ -320,10 +323,20 @@ impl Output {
         });
         match written {
             Err(_) => self.break_off(),
-            Ok(_) if self.outbound.is_empty() => self.stalled_since = None,
-            Ok(0) => {}
-            Ok(_) => self.stalled_since = Some(Instant::now()),
+            Ok(_) => self.watch_progress(),
         }
+    }
+
+    /// The clock of a stall: it runs while anything waits, here or in the TLS session, and starts
+    /// anew whenever the socket takes something.
+    fn watch_progress(&mut self) {
+        let sent = self.transport.sent();
+        if !self.holds() {
+            self.stalled_since = None;
+        } else if self.stalled_since.is_none() || sent != self.sent_before {
+            self.stalled_since = Some(Instant::now());
+        }
+        self.sent_before = sent;
     }
 
     /// Nothing can be written any more. Reading goes on: what the peer sent before still counts.
@@ -331,5 +344,60 @@ impl Output {
         self.broken = true;
         self.outbound = Outbound::default();
         self.stalled_since = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// A socket whose peer reads nothing, filled to the brim behind the link's back.
+    fn full_socket() -> (tokio::net::TcpStream, std::net::TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let peer = std::net::TcpStream::connect(listener.local_addr().expect("bound"));
+        let (mut socket, _) = listener.accept().expect("a connection");
+        socket.set_nonblocking(true).expect("a socket option");
+        while socket.write(&[b'x'; 65536]).is_ok() {}
+        (tokio::net::TcpStream::from_std(socket).expect("a runtime"), peer.expect("connected"))
+    }
+
+    #[tokio::test]
+    async fn the_stall_clock_runs_for_a_farewell_too() {
+        let (socket, _peer) = full_socket();
+        let id = SessionId { worker: 0, slot: 0, serial: 1 };
+        let transport = Transport::plain(socket);
+        let link = Link::new(id, ClientKind::Web, Encoding::WebSocket, transport);
+        assert!(!link.is_stalled(Duration::ZERO), "nothing waits");
+        link.say_farewell(CloseReason::Quit);
+        assert!(link.is_stalled(Duration::ZERO), "the farewell waits");
+    }
+
+    #[tokio::test]
+    async fn the_stall_clock_starts_anew_when_the_socket_takes_something() {
+        let (socket, mut peer) = full_socket();
+        let id = SessionId { worker: 0, slot: 0, serial: 1 };
+        let transport = Transport::plain(socket);
+        let link = Link::new(id, ClientKind::Web, Encoding::WebSocket, transport);
+        let limits = QueueLimits { bytes_max: usize::MAX, messages_max: usize::MAX };
+        link.send_frame(Bytes::from(vec![b'y'; 64 << 20]), limits);
+        let first = link.output.borrow().stalled_since.expect("it waits");
+        let reader = std::thread::spawn(move || {
+            std::io::Read::read_exact(&mut peer, &mut vec![0; 16 << 20]).map(|()| peer)
+        });
+        std::future::poll_fn(|cx| {
+            let _ = link.poll_written(cx);
+            match reader.is_finished() {
+                true => Poll::Ready(()),
+                false => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+            }
+        })
+        .await;
+        assert!(link.output.borrow().stalled_since.expect("it still waits") > first);
+        drop(reader.join());
     }
 }

@@ -63,8 +63,8 @@ impl Shard {
             worker: self.worker,
             // Far below 2^32: a worker has as many sessions as descriptors.
             slot: entry.key() as u32,
-            // Unique over all workers, and exact as a number in Lua.
-            serial: self.serials << 8 | u64::from(self.worker & 0xff),
+            // Unique over all workers, of which there are 1,024 at most, and exact as a number in Lua.
+            serial: self.serials << 10 | u64::from(self.worker & 0x3ff),
         };
         Rc::clone(entry.insert(Rc::new(Link::new(id, kind, encoding, transport))))
     }

@@ -161,7 +161,7 @@ impl ScriptThread {
                 client.id(),
                 &ErrorReply::new("handler_failed").reference(Some("connect")).id(&id),
             );
-            self.act(|hub| hub.close(&client, CloseReason::Internal));
+            self.act(|hub| hub.close(&client, CloseReason::HandlerFailed));
         }
     }
 

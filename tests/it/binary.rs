@@ -440,3 +440,21 @@ fn peer_supplied_text_is_escaped_and_uuids_are_cut_in_the_log() {
     }
     assert!(!log.contains('\u{1b}'), "expected no control characters of a peer in the log: {log}");
 }
+
+/// A handler that does not return must not keep the process: not from its end at the deadline, and
+/// not from hearing a second signal.
+#[test]
+fn term_ends_it_under_a_handler_that_does_not_return() {
+    let script = "function opcodes.hang() while true do end end\nfunction on.default() end\n";
+    let flags =
+        ["--listen", "tcp://127.0.0.1:0", "--script", "hang.lua", "--set", "drain.timeout_ms=300"];
+    let mut relay = Process::start(&flags, &[("hang.lua", script)]);
+    let door = Door::new(relay.listening(1)[0].1, None);
+    runtime().block_on(async {
+        let mut backend = door.open(Transport::Tcp, crate::client::Hello::php(None)).await;
+        backend.send(r#"{"opcode":"hang"}"#).await;
+        relay.signal("TERM");
+        backend.expect_end().await;
+    });
+    assert_eq!(relay.exit_code(), Some(0));
+}

@@ -172,6 +172,8 @@ fn listed_origins_are_compared_exactly() {
             expect_upgrade(relay, Transport::Wss, &request("/", &[("Origin", origin)])).await;
         }
         let wrong = [
+            // None at all: optional only where every origin is allowed.
+            "",
             "null",
             "https://example.org.evil.example",
             "https://EXAMPLE.org",

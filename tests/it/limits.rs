@@ -410,3 +410,28 @@ fn a_flood_by_one_does_not_keep_the_others_waiting() {
         assert!(times[50] < Duration::from_millis(100), "expected answers in time: {times:?}");
     });
 }
+
+/// Listeners share the permits: one that waits for a client must not hold any.
+#[test]
+fn one_permit_serves_every_listener() {
+    let setup = Setup::new().set("limits.connections_max=1").set("limits.handshakes_pending_max=1");
+    let mut config = setup.config();
+    config.listen = vec![config.listen[0].clone(), config.listen[0].clone()];
+    crate::harness::runtime().block_on(async {
+        let server = relay::server::Server::bind(config).await.expect("a relay");
+        let addresses: Vec<_> = server.listeners().iter().map(|listening| listening.addr).collect();
+        assert_eq!(addresses.len(), 2);
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let run = server.run(async { drop(stopped.await) });
+        let talk = async move {
+            for addr in addresses {
+                let mut client = Door::new(addr, None).backend(Transport::Tcp).await;
+                client.send(r#"{"opcode":"quit"}"#).await;
+                client.acked("").await;
+                client.expect_end().await;
+            }
+            drop(stop);
+        };
+        tokio::join!(run, talk).0.expect("a graceful end");
+    });
+}

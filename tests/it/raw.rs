@@ -215,7 +215,8 @@ async fn everything_before_a_reset_is_delivered(door: &Door, transport: Transpor
         .await;
         let text =
             |n: u32| format!("{{\"round\":{round},\"n\":{n},\"x\":\"{}\"}}", "x".repeat(300));
-        let texts: Vec<String> = (0..200).map(text).collect();
+        // More than one read of the relay's.
+        let texts: Vec<String> = (0..1000).map(text).collect();
         stream.write_all(texts.concat().as_bytes()).await.expect("a relay that listens");
         stream.flush().await.expect("a relay that listens");
         // A reset throws away what the client's own system has not sent yet.

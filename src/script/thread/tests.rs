@@ -126,7 +126,7 @@ fn a_failed_greeting_closes_and_a_failed_farewell_does_not_stop_it() {
         took[0]
             .starts_with(r#"1 < {"opcode":"error","code":"handler_failed","ref":"connect","id":"#)
     );
-    assert_eq!(took[1..], ["1 closed 1011 internal error"]);
+    assert_eq!(took[1..], ["1 closed 1011 handler failed"]);
     room.decide([Event::Disconnected { id: id(1), reason: CloseReason::Internal }]);
     assert_eq!(room.thread.hub.borrow().connected(), 0);
 }
