@@ -1,5 +1,5 @@
-//! relay, as a library with a thin binary. The modules stand here in the order of the layers:
-//! each uses only those above it in this list, and a test says so.
+//! relay, as a library with a thin binary. The modules stand here in the order of the layers: each
+//! uses only those above it in this list. A test keeps the layers apart.
 
 // Words: plain data and rules without I/O.
 pub mod close;
@@ -10,8 +10,9 @@ pub mod session;
 
 // The wire: bytes, and what they are framed as.
 pub mod frame;
-pub mod outbound;
 pub mod transport;
+
+pub mod outbound;
 
 // State: who is there, and what they are sent.
 pub mod hub;
@@ -21,8 +22,10 @@ pub mod script;
 
 // Doors: sockets and the life of a connection.
 pub mod connection;
-pub mod listener;
+
 pub mod worker;
+
+pub mod listener;
 
 // Assembly.
 pub mod cli;
