@@ -108,14 +108,13 @@ impl Hub {
 
     // Who is there.
 
-    /// Takes a new client in. A web client's issued uuid is its own from now on, so that nobody
-    /// else can take it, registered or not.
+    /// Takes a new client in. Its issued uuid is its own from now on, so that nobody else can take
+    /// it, registered or not; its ident too, if it is a backend and the first to ask for it.
     pub fn connect(&mut self, info: ClientInfo) -> Rc<Client> {
         let id = info.id;
-        if info.kind == ClientKind::Web {
-            self.uuids.claim(&Arc::from(info.issued_uuid.as_str()), id);
-        }
-        let ident = info.ident.as_deref().and_then(|ident| self.claim_ident(ident, id));
+        self.uuids.claim(&Arc::from(info.issued_uuid.as_str()), id);
+        let ident = info.ident.as_deref().filter(|_| info.kind == ClientKind::Backend);
+        let ident = ident.and_then(|ident| self.claim_ident(ident, id));
         let client = Client::new(info, ident);
         let slots = &mut self.clients[usize::from(id.worker)];
         let slot = id.slot as usize;
@@ -331,9 +330,7 @@ impl Hub {
     fn reinstate(&mut self, client: &Client) {
         let id = client.id();
         client.standing.set(Standing::Connected);
-        if client.info.kind == ClientKind::Web {
-            self.uuids.claim(&Arc::from(client.info.issued_uuid.as_str()), id);
-        }
+        self.uuids.claim(&Arc::from(client.info.issued_uuid.as_str()), id);
         if let Some(uuid) = client.uuid.borrow().as_ref() {
             self.uuids.claim(uuid, id);
             self.registered[usize::from(id.worker)] += 1;

@@ -119,8 +119,8 @@ impl Server {
         &self.listening
     }
 
-    /// Serves until `shutdown` completes, then drains: no new connections, every message received
-    /// is decided, every client gets its Close 1001. What is left at the deadline
+    /// Serves until `shutdown` completes, then drains: no new connections, every message that was
+    /// taken is decided, every client gets its Close 1001. What is left at the deadline
     /// (`drain.timeout_ms`) is cut.
     ///
     /// # Errors

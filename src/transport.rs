@@ -33,6 +33,8 @@ enum Stream {
 struct TlsStream {
     tcp: TcpStream,
     session: ServerConnection,
+    /// What broke the session: told when all that came whole before it has been read.
+    broken: Option<rustls::Error>,
 }
 
 impl Transport {
@@ -57,7 +59,10 @@ impl Transport {
         let (reading, writing) = stream.into_inner();
         let (_, reading) = reading.into_inner();
         let tcp = reading.reunite(writing).map_err(io::Error::other)?;
-        Ok(Transport { stream: Stream::Tls(Box::new(TlsStream { tcp, session })), sent: 0 })
+        Ok(Transport {
+            stream: Stream::Tls(Box::new(TlsStream { tcp, session, broken: None })),
+            sent: 0,
+        })
     }
 
     pub fn is_tls(&self) -> bool {
@@ -179,19 +184,19 @@ impl TlsStream {
                 }
                 read => return Poll::Ready(read),
             }
+            if let Some(error) = &self.broken {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error.clone())));
+            }
             match self.session.read_tls(&mut Source { tcp: &mut self.tcp, cx: &mut *cx }) {
                 Ok(0) => return Poll::Ready(Ok(0)),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
                 Err(error) => return Poll::Ready(Err(error)),
             }
-            let processed = self.session.process_new_packets();
+            self.broken = self.session.process_new_packets().err();
             // An alert, or the answer to a key update. What does not fit goes with the next write.
             if self.session.wants_write() {
                 let _ = self.try_flush(sent);
-            }
-            if let Err(error) = processed {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
             }
         }
     }

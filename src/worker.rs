@@ -24,9 +24,6 @@ use crate::session::Issuer;
 /// How many hand-overs of the hub may wait for a worker; then the script thread waits for it.
 pub const INBOX_HAND_OVERS: usize = 64;
 
-/// How many of them are taken into one turn.
-const HAND_OVERS_PER_TURN: usize = 16;
-
 /// Accepted sockets that wait for a worker; then the listeners wait.
 const ARRIVALS: usize = 64;
 
@@ -109,7 +106,7 @@ pub fn start(index: u16, plan: Plan, inbox: mpsc::Receiver<Vec<Delivery>>) -> io
 async fn run(
     index: u16,
     plan: Plan,
-    mut accepted: mpsc::Receiver<Arrival>,
+    accepted: mpsc::Receiver<Arrival>,
     mut inbox: mpsc::Receiver<Vec<Delivery>>,
 ) {
     let limits = &plan.config.limits;
@@ -119,8 +116,10 @@ async fn run(
         limits.script_queue_bytes_max / plan.workers,
     );
     let home = Rc::new(Home::new(index, Arc::clone(&plan.config), intake, plan.issuer));
-    let (mut orders, mut tick) = (plan.orders, tokio::time::interval(TICK));
-    let mut taken = Vec::with_capacity(HAND_OVERS_PER_TURN);
+    let mut orders = plan.orders;
+    // Tasks of their own: nothing that keeps the turns busy may put them off.
+    tokio::task::spawn_local(welcome_all(Rc::clone(&home), accepted));
+    tokio::task::spawn_local(cut_stalled(Rc::clone(&home)));
     let turns = async {
         loop {
             tokio::select! {
@@ -132,14 +131,12 @@ async fn run(
                     Order::Stop => return,
                 },
                 () = std::future::poll_fn(|cx| home.intake.poll_hand_over(cx)) => {}
-                count = inbox.recv_many(&mut taken, HAND_OVERS_PER_TURN) => match count {
+                hand_over = inbox.recv() => match hand_over {
+                    Some(first) => turn(&home, first, &mut inbox),
                     // The script thread is gone: nothing can be decided any more.
-                    0 => return,
-                    _ => deliver(&home, &mut taken),
+                    None => return,
                 },
-                Some(arrival) = accepted.recv() => welcome(&home, arrival),
                 () = home.emptied(), if home.is_draining() => return,
-                _ = tick.tick() => home.shard.borrow().cut_stalled(),
             }
             // One turn, then the connections: an inbox that never empties must not keep them from
             // reading, nor from writing what waits.
@@ -152,15 +149,39 @@ async fn run(
     tokio::task::unconstrained(turns).await;
 }
 
-fn deliver(home: &Home, taken: &mut Vec<Vec<Delivery>>) {
+/// One turn: takes what the hub has handed over, up to what is written at once, and writes it.
+fn turn(home: &Home, first: Vec<Delivery>, inbox: &mut mpsc::Receiver<Vec<Delivery>>) {
     let mut shard = home.shard.borrow_mut();
-    for delivery in taken.drain(..).flatten() {
-        if let Delivery::Decided { bytes, .. } = delivery {
-            home.intake.decided(bytes);
+    // A turn that has grown to a flush of its own is long enough.
+    let flushes = shard.flushes();
+    let mut next = Some(first);
+    while let Some(hand_over) = next {
+        for delivery in hand_over {
+            if let Delivery::Decided { bytes, .. } = delivery {
+                home.intake.decided(bytes);
+            }
+            shard.apply(delivery);
         }
-        shard.apply(delivery);
+        if shard.flushes() > flushes {
+            break;
+        }
+        next = inbox.try_recv().ok();
     }
     shard.flush();
+}
+
+async fn cut_stalled(home: Rc<Home>) {
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tick.tick().await;
+        home.shard.borrow().cut_stalled();
+    }
+}
+
+async fn welcome_all(home: Rc<Home>, mut accepted: mpsc::Receiver<Arrival>) {
+    while let Some(arrival) = accepted.recv().await {
+        welcome(&home, arrival);
+    }
 }
 
 fn welcome(home: &Rc<Home>, arrival: Arrival) {

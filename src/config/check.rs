@@ -72,6 +72,7 @@ fn check_ranges(config: &Config) -> Option<Problem> {
         ("limits.queue_messages_max", size(limits.queue_messages_max), COUNT),
         ("limits.write_stall_timeout_ms", millis(limits.write_stall_timeout), MILLIS),
         ("limits.undecided_messages_max", size(limits.undecided_messages_max), COUNT),
+        ("limits.undecided_bytes_max", size(limits.undecided_bytes_max), BYTES),
         ("limits.script_queue_messages_max", size(limits.script_queue_messages_max), COUNT),
         ("limits.script_queue_bytes_max", size(limits.script_queue_bytes_max), BYTES),
         ("limits.linger_timeout_ms", millis(limits.linger_timeout), MILLIS),

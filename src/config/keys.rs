@@ -197,6 +197,8 @@ pub struct Limits {
     pub write_stall_timeout: Duration,
     /// Messages of one client that wait for the script; at the bound its reading pauses.
     pub undecided_messages_max: usize,
+    /// Bytes of one client that wait for the script; beyond them its reading pauses.
+    pub undecided_bytes_max: usize,
     /// Messages of all clients that wait for the script.
     pub script_queue_messages_max: usize,
     /// The same in bytes; at least `message_bytes_max`.
@@ -222,6 +224,7 @@ impl Default for Limits {
             queue_messages_max: 4_096,
             write_stall_timeout: Duration::from_secs(10),
             undecided_messages_max: 64,
+            undecided_bytes_max: 262_144,
             script_queue_messages_max: 8_192,
             script_queue_bytes_max: 64 * 1024 * 1024,
             linger_timeout: Duration::from_secs(2),

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::time::Sleep;
 
 use super::home::Home;
@@ -22,6 +22,10 @@ use crate::script::Event;
 /// the others by this much decoding at most.
 const READS_PER_TURN: usize = 2;
 
+/// How many frames it decodes before that: those that need no decision, pings and empty fragments,
+/// are bounded by nothing else.
+const FRAMES_PER_TURN: usize = 256;
+
 /// One connection's life after its handshake.
 pub struct Drive {
     home: Rc<Home>,
@@ -30,6 +34,8 @@ pub struct Drive {
     phase: Phase,
     timer: Option<Pin<Box<Sleep>>>,
     membership: Option<Membership>,
+    /// Answers that wait for the end of the turn.
+    pongs: BytesMut,
 }
 
 /// Where in its life it is. It only goes forward.
@@ -55,7 +61,9 @@ impl Future for Drive {
                 Phase::Reading => {
                     // Not awaited: a slow reader is read from as long as its queue holds.
                     let _ = self.link.poll_written(cx);
-                    let reason = ready!(self.poll_input(cx));
+                    let input = self.poll_input(cx);
+                    self.answer_pings();
+                    let reason = ready!(input);
                     self.decide(reason);
                 }
                 Phase::Deciding(ref reason) => {
@@ -96,6 +104,7 @@ impl Drive {
             phase: Phase::Reading,
             timer: None,
             membership: Some(membership),
+            pongs: BytesMut::new(),
         }
     }
 
@@ -162,7 +171,7 @@ impl Drive {
     /// for it as for a message. So whoever hears the farewell knows that the names are free.
     fn leave(&mut self, reason: &CloseReason) {
         if let Some(membership) = self.membership.take() {
-            self.link.submitted();
+            self.link.submitted(0);
             membership.end(reason.clone());
         }
     }
@@ -171,14 +180,18 @@ impl Drive {
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         let home = Rc::clone(&self.home);
         let mut buffer = home.buffer.borrow_mut();
-        let (mut reads, mut count) = (0, 0);
+        let (mut reads, mut frames, mut count) = (0, 0, 0);
         loop {
             let mut input = &mut buffer[..count];
             loop {
-                if !self.may_submit(cx) {
+                if frames == FRAMES_PER_TURN {
+                    cx.waker().wake_by_ref();
+                }
+                if frames == FRAMES_PER_TURN || !self.may_submit(cx) {
                     self.decoder.keep(input);
                     return Poll::Pending;
                 }
+                frames += 1;
                 match self.decoder.decode(&mut input) {
                     Ok(Some(Frame::Close(code))) => {
                         return Poll::Ready(CloseReason::ClosedByPeer(code));
@@ -205,7 +218,10 @@ impl Drive {
 
     /// Whether one more message may wait for the script, of this client and of this worker.
     fn may_submit(&self, cx: &Context<'_>) -> bool {
-        if self.link.undecided() >= self.home.config.limits.undecided_messages_max {
+        let limits = &self.home.config.limits;
+        if self.link.undecided() >= limits.undecided_messages_max
+            || self.link.undecided_bytes() >= limits.undecided_bytes_max
+        {
             self.link.await_decision();
             return false;
         }
@@ -220,10 +236,16 @@ impl Drive {
         match frame {
             Frame::Message(text) => self.submit_text(text),
             Frame::Noise => self.submit(Event::Noise { from: self.link.id, bytes: 0 }, 0),
-            Frame::Ping(payload) => {
-                self.link.send_frame(frame::pong_frame(&payload), self.home.queue_limits);
-            }
+            Frame::Ping(payload) => self.pongs.extend_from_slice(&frame::pong_frame(&payload)),
             Frame::Pong(_) | Frame::Close(_) => {}
+        }
+    }
+
+    /// All pongs of a turn in one write: a flood of pings costs no more than one.
+    fn answer_pings(&mut self) {
+        if !self.pongs.is_empty() {
+            let pongs = std::mem::take(&mut self.pongs).freeze();
+            self.link.send_frame(pongs, self.home.queue_limits);
         }
     }
 
@@ -247,7 +269,7 @@ impl Drive {
     }
 
     fn submit(&self, event: Event, bytes: usize) {
-        self.link.submitted();
+        self.link.submitted(bytes);
         self.home.intake.submit(event, bytes);
     }
 

@@ -23,6 +23,7 @@ pub struct Link {
     pub encoding: Encoding,
     /// Messages of this client that wait for the script's decision.
     undecided: Cell<usize>,
+    undecided_bytes: Cell<usize>,
     /// Whether its task has stopped until one of them is decided.
     awaits_decision: Cell<bool>,
     /// The turn it was last written to.
@@ -66,6 +67,7 @@ impl Link {
             kind,
             encoding,
             undecided: Cell::new(0),
+            undecided_bytes: Cell::new(0),
             awaits_decision: Cell::new(false),
             turn: Cell::new(0),
             place: Cell::new(None),
@@ -110,12 +112,17 @@ impl Link {
     }
 
     /// One more message of this client waits for its decision.
-    pub fn submitted(&self) {
+    pub fn submitted(&self, bytes: usize) {
         self.undecided.set(self.undecided.get() + 1);
+        self.undecided_bytes.set(self.undecided_bytes.get() + bytes);
     }
 
     pub fn undecided(&self) -> usize {
         self.undecided.get()
+    }
+
+    pub fn undecided_bytes(&self) -> usize {
+        self.undecided_bytes.get()
     }
 
     /// Has the task woken by the next decision.
@@ -176,8 +183,9 @@ impl Link {
         }
     }
 
-    pub(super) fn decided(&self) {
+    pub(super) fn decided(&self, bytes: usize) {
         self.undecided.set(self.undecided.get().saturating_sub(1));
+        self.undecided_bytes.set(self.undecided_bytes.get().saturating_sub(bytes));
         if self.awaits_decision.take() {
             self.wake();
         }
@@ -249,8 +257,8 @@ impl Link {
             (Encoding::WebSocket, reason) => frame::close_frame(reason.code(), &reason.text()),
             (Encoding::Raw, reason) if reason.text().is_empty() => Bytes::new(),
             (Encoding::Raw, reason) => {
-                let text = serde_json::json!({ "opcode": "close", "error": reason.text() });
-                Bytes::from(text.to_string())
+                let error = serde_json::Value::from(reason.text());
+                Bytes::from(format!(r#"{{"opcode":"close","error":{error}}}"#))
             }
         }
     }
@@ -348,56 +356,4 @@ impl Output {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-
-    /// A socket whose peer reads nothing, filled to the brim behind the link's back.
-    fn full_socket() -> (tokio::net::TcpStream, std::net::TcpStream) {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let peer = std::net::TcpStream::connect(listener.local_addr().expect("bound"));
-        let (mut socket, _) = listener.accept().expect("a connection");
-        socket.set_nonblocking(true).expect("a socket option");
-        while socket.write(&[b'x'; 65536]).is_ok() {}
-        (tokio::net::TcpStream::from_std(socket).expect("a runtime"), peer.expect("connected"))
-    }
-
-    #[tokio::test]
-    async fn the_stall_clock_runs_for_a_farewell_too() {
-        let (socket, _peer) = full_socket();
-        let id = SessionId { worker: 0, slot: 0, serial: 1 };
-        let transport = Transport::plain(socket);
-        let link = Link::new(id, ClientKind::Web, Encoding::WebSocket, transport);
-        assert!(!link.is_stalled(Duration::ZERO), "nothing waits");
-        link.say_farewell(CloseReason::Quit);
-        assert!(link.is_stalled(Duration::ZERO), "the farewell waits");
-    }
-
-    #[tokio::test]
-    async fn the_stall_clock_starts_anew_when_the_socket_takes_something() {
-        let (socket, mut peer) = full_socket();
-        let id = SessionId { worker: 0, slot: 0, serial: 1 };
-        let transport = Transport::plain(socket);
-        let link = Link::new(id, ClientKind::Web, Encoding::WebSocket, transport);
-        let limits = QueueLimits { bytes_max: usize::MAX, messages_max: usize::MAX };
-        link.send_frame(Bytes::from(vec![b'y'; 64 << 20]), limits);
-        let first = link.output.borrow().stalled_since.expect("it waits");
-        let reader = std::thread::spawn(move || {
-            std::io::Read::read_exact(&mut peer, &mut vec![0; 16 << 20]).map(|()| peer)
-        });
-        std::future::poll_fn(|cx| {
-            let _ = link.poll_written(cx);
-            match reader.is_finished() {
-                true => Poll::Ready(()),
-                false => {
-                    cx.waker().wake_by_ref();
-                    Poll::Pending
-                }
-            }
-        })
-        .await;
-        assert!(link.output.borrow().stalled_since.expect("it still waits") > first);
-        drop(reader.join());
-    }
-}
+mod tests;

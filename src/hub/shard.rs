@@ -51,6 +51,11 @@ impl Shard {
         self.links.is_empty()
     }
 
+    /// How many turns have been written since the start.
+    pub fn flushes(&self) -> u64 {
+        self.turns
+    }
+
     pub fn insert(
         &mut self,
         kind: ClientKind,
@@ -93,7 +98,7 @@ impl Shard {
     /// Takes one delivery into the turn.
     pub fn apply(&mut self, delivery: Delivery) {
         match delivery {
-            Delivery::Decided { to, ack, .. } => self.decided(to, ack),
+            Delivery::Decided { to, bytes, ack } => self.decided(to, bytes, ack),
             Delivery::Send { to, text } => {
                 if let Some(link) = self.open_link(to) {
                     let encoding = link.encoding;
@@ -114,9 +119,9 @@ impl Shard {
         }
     }
 
-    fn decided(&mut self, to: SessionId, ack: bool) {
+    fn decided(&mut self, to: SessionId, bytes: usize, ack: bool) {
         let Some(link) = self.link(to).cloned() else { return };
-        link.decided();
+        link.decided(bytes);
         if ack && link.is_open() && !link.may_drop_acks(self.queue_limits) {
             let uuid = link.uuid.borrow();
             self.turn.send(to.slot, next(uuid.as_deref()).as_bytes(), link.encoding);

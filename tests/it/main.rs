@@ -10,6 +10,7 @@ mod architecture;
 mod binary;
 mod dialogues;
 mod drain;
+mod fairness;
 mod handshake;
 mod limits;
 mod order;

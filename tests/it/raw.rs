@@ -203,7 +203,7 @@ async fn everything_before_a_reset_is_delivered(door: &Door, transport: Transpor
     let uuid = page.uuid.clone();
     for round in 0..20 {
         let tcp = door.dial_tcp().await;
-        let port = tcp.local_addr().expect("connected").port();
+        let ports = (tcp.local_addr().expect("connected").port(), door.addr.port());
         let socket = socket2::SockRef::from(&tcp).try_clone().expect("a descriptor");
         let mut stream = door.dial_over(tcp, transport).await.expect("a TLS handshake");
         stream.write_all(b"php process\n\n").await.expect("a relay that listens");
@@ -220,7 +220,7 @@ async fn everything_before_a_reset_is_delivered(door: &Door, transport: Transpor
         stream.write_all(texts.concat().as_bytes()).await.expect("a relay that listens");
         stream.flush().await.expect("a relay that listens");
         // A reset throws away what the client's own system has not sent yet.
-        eventually("that everything is received", async || unacknowledged(port) == 0).await;
+        eventually("that everything is received", async || unacknowledged(ports) == 0).await;
         if let Reset::Abort = reset {
             socket.set_linger(Some(Duration::ZERO)).expect("a socket option");
         }
@@ -234,42 +234,50 @@ async fn everything_before_a_reset_is_delivered(door: &Door, transport: Transpor
     page.acked(&uuid).await;
 }
 
-/// How many bytes the socket with this local port has sent or queued that the other side's system
+/// How many bytes the socket between these ports has sent or queued that the other side's system
 /// has not received, by the kernel's own table.
-fn unacknowledged(port: u16) -> usize {
+fn unacknowledged((local, remote): (u16, u16)) -> usize {
     let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
-    let local = format!(":{port:04X}");
+    let (local, remote) = (format!(":{local:04X}"), format!(":{remote:04X}"));
     let mut rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
-    let row = rows.find(|row| row.get(1).is_some_and(|address| address.ends_with(&local)));
+    // Local ports alone do not tell: clients of two relays may have the same.
+    let row = rows.find(|row| row[1].ends_with(&local) && row[2].ends_with(&remote));
     let row = row.expect("a socket of ours that is open");
     let (sent, _) = row[4].split_once(':').expect("two queues");
     usize::from_str_radix(sent, 16).expect("a hexadecimal number")
 }
 
+/// A relay that takes one message at a time from each client: it is still reading, and its acks
+/// already fail, when the client has been gone for long.
+fn slow_relay(body: impl AsyncFnOnce(&Door)) {
+    let setup = Setup::new().set("limits.undecided_messages_max=1");
+    setup.run(async |relay| body(relay).await);
+}
+
 #[test]
 fn everything_before_a_reset_is_delivered_over_tcp() {
-    relay_test(async |relay| {
+    slow_relay(async |relay| {
         everything_before_a_reset_is_delivered(relay, Transport::Tcp, Reset::Unread).await;
     });
 }
 
 #[test]
 fn everything_before_a_reset_is_delivered_over_ssl() {
-    relay_test(async |relay| {
+    slow_relay(async |relay| {
         everything_before_a_reset_is_delivered(relay, Transport::Ssl, Reset::Unread).await;
     });
 }
 
 #[test]
 fn everything_before_an_abort_is_delivered_over_tcp() {
-    relay_test(async |relay| {
+    slow_relay(async |relay| {
         everything_before_a_reset_is_delivered(relay, Transport::Tcp, Reset::Abort).await;
     });
 }
 
 #[test]
 fn everything_before_an_abort_is_delivered_over_ssl() {
-    relay_test(async |relay| {
+    slow_relay(async |relay| {
         everything_before_a_reset_is_delivered(relay, Transport::Ssl, Reset::Abort).await;
     });
 }
