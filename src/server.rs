@@ -21,8 +21,8 @@ use crate::worker::{self, INBOX_HAND_OVERS, Order, Plan};
 /// Descriptors beside those of connections: listeners, event queues, watches, logs, the script.
 const DESCRIPTORS_BESIDE: u64 = 64;
 
-/// How long threads may take to end once they were told to: they have nothing left to wait for,
-/// unless a handler of the script does not return.
+/// How long threads may take at most to end once they were told to: they have nothing left to wait
+/// for, unless a handler of the script does not return.
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
 /// A relay that listens but does not accept yet.
@@ -138,7 +138,9 @@ impl Server {
         }
         // The accepting has been dropped with its sockets: nobody gets in any more.
         tracing::info!(timeout = ?self.config.drain.timeout, "draining");
-        let deadline = Instant::now() + self.config.drain.timeout;
+        // The timeout is for all of it: the threads get their grace at its end.
+        let grace = STOP_GRACE.min(self.config.drain.timeout / 4);
+        let deadline = Instant::now() + self.config.drain.timeout - grace;
         self.orders.send_replace(Order::Drain);
         let all_ended = async {
             for _ in &self.workers {
@@ -151,13 +153,13 @@ impl Server {
             true => tracing::info!("drained"),
             false => tracing::warn!("stopped at the deadline: the clients that were left are cut"),
         }
-        join(self.script, self.workers).await;
+        join(self.script, self.workers, grace).await;
         Ok(())
     }
 }
 
 /// Waits for the threads, but not for one that hangs: the end of the process takes it along.
-async fn join(script: Script, workers: Vec<JoinHandle<()>>) {
+async fn join(script: Script, workers: Vec<JoinHandle<()>>, grace: Duration) {
     let (tell_joined, joined) = oneshot::channel();
     thread::spawn(move || {
         for worker in workers {
@@ -169,7 +171,7 @@ async fn join(script: Script, workers: Vec<JoinHandle<()>>) {
         // Nobody listens where the wait is over.
         let _ = tell_joined.send(());
     });
-    if timeout(STOP_GRACE, joined).await.is_err() {
+    if timeout(grace, joined).await.is_err() {
         tracing::warn!("a handler of the script does not return: left behind");
     }
 }

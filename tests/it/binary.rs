@@ -445,7 +445,7 @@ fn peer_supplied_text_is_escaped_and_uuids_are_cut_in_the_log() {
 /// not from hearing a second signal.
 #[test]
 fn term_ends_it_under_a_handler_that_does_not_return() {
-    let script = "function opcodes.hang() while true do end end\nfunction on.default() end\n";
+    let script = "function opcodes.hang()\n  relay.log.info('hanging')\n  while true do end\nend\n";
     let flags =
         ["--listen", "tcp://127.0.0.1:0", "--script", "hang.lua", "--set", "drain.timeout_ms=300"];
     let mut relay = Process::start(&flags, &[("hang.lua", script)]);
@@ -453,6 +453,8 @@ fn term_ends_it_under_a_handler_that_does_not_return() {
     runtime().block_on(async {
         let mut backend = door.open(Transport::Tcp, crate::client::Hello::php(None)).await;
         backend.send(r#"{"opcode":"hang"}"#).await;
+        // Before that the relay may not have read it, and would end with a reset.
+        relay.log_until(0, "hanging").await;
         relay.signal("TERM");
         backend.expect_end().await;
     });

@@ -201,7 +201,7 @@ enum Reset {
 async fn everything_before_a_reset_is_delivered(door: &Door, transport: Transport, reset: Reset) {
     let mut page = door.web(Transport::Ws, "/web").await;
     let uuid = page.uuid.clone();
-    for round in 0..20 {
+    for round in 0..8 {
         let tcp = door.dial_tcp().await;
         let ports = (tcp.local_addr().expect("connected").port(), door.addr.port());
         let socket = socket2::SockRef::from(&tcp).try_clone().expect("a descriptor");
