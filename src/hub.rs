@@ -6,10 +6,12 @@
 //! so that the handler reads its own doing, and leaves the script thread only with the commit.
 //! [`Hub::rollback`] undoes all of it.
 
+mod attributes;
 mod client;
 mod delivery;
 mod link;
 mod names;
+mod rooms;
 mod shard;
 mod transaction;
 mod turn;
@@ -17,16 +19,20 @@ mod turn;
 use std::rc::Rc;
 use std::sync::Arc;
 
+pub use attributes::TooManyAttributes;
 pub use client::Client;
 use client::Standing;
 pub use delivery::{Delivery, Payload};
 pub use link::Link;
 use names::Names;
+pub use rooms::JoinError;
+use rooms::Rooms;
 pub use shard::Shard;
 use transaction::Action;
 
 use crate::close::CloseReason;
 use crate::session::{ClientInfo, ClientKind, SessionId};
+use crate::store::Store;
 
 /// The registry and what is to be handed to the workers next.
 pub struct Hub {
@@ -35,6 +41,8 @@ pub struct Hub {
     clients: Vec<Vec<Option<Rc<Client>>>>,
     uuids: Names,
     idents: Names,
+    rooms: Rooms,
+    store: Store,
     /// How many registered web clients each worker has.
     registered: Vec<usize>,
     connected: usize,
@@ -43,12 +51,15 @@ pub struct Hub {
     deliveries: Vec<Vec<Delivery>>,
 }
 
-/// The limits on names.
+/// The limits on what clients and the script make the hub keep.
 #[derive(Clone, Copy, Debug)]
 pub struct HubLimits {
     pub name_bytes_max: usize,
     /// The failed claim of this number closes the claimant.
     pub failed_claims_max: u32,
+    pub rooms_per_client_max: usize,
+    pub attributes_bytes_max: usize,
+    pub store_bytes_max: usize,
 }
 
 /// Whom a message is for.
@@ -92,6 +103,8 @@ impl Hub {
             clients: (0..workers).map(|_| Vec::new()).collect(),
             uuids: Names::default(),
             idents: Names::default(),
+            rooms: Rooms::default(),
+            store: Store::new(limits.store_bytes_max),
             registered: vec![0; workers],
             connected: 0,
             actions: Vec::new(),
@@ -152,6 +165,9 @@ impl Hub {
         if let Some(ident) = &client.ident {
             self.idents.release(ident, id);
         }
+        for room in &*client.rooms.borrow() {
+            self.rooms.exit(room, id);
+        }
     }
 
     /// A client that is there, closing or not.
@@ -189,9 +205,16 @@ impl Hub {
 
     // What a handler asks for.
 
+    /// The values of the script. They are kept here because a handler that fails has changed neither
+    /// the one nor the other.
+    pub fn store(&mut self) -> &mut Store {
+        &mut self.store
+    }
+
     /// Starts a handler's doing.
     pub fn begin(&mut self) {
         self.actions.clear();
+        self.store.begin();
     }
 
     /// Registers a web client under a uuid, in place of the one it had. First claim wins.

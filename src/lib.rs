@@ -13,7 +13,9 @@ pub mod frame;
 pub mod outbound;
 pub mod transport;
 
-// State: who is there, and what they are sent.
+// State: what scripts keep, who is there, and what they are sent.
+pub mod store;
+
 pub mod hub;
 
 // Decisions: the script.

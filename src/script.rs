@@ -3,6 +3,7 @@
 
 mod api;
 mod clients;
+mod clock;
 mod engine;
 mod fault;
 mod file;
@@ -18,6 +19,7 @@ mod source;
 mod stage;
 mod suggest;
 mod thread;
+mod timers;
 mod value;
 
 use std::path::Path;
@@ -58,11 +60,12 @@ impl Script {
         settings: Map<String, Setting>,
         workers: Vec<mpsc::Sender<Vec<Delivery>>>,
         limits: HubLimits,
+        timers_max: usize,
     ) -> Result<Script, LoadError> {
         let source = Source::read(file)?;
         let known = source.text.clone().into_bytes();
         let queue = Queue::default();
-        let setup = Setup { file: file.to_owned(), source, settings, workers, limits };
+        let setup = Setup { file: file.to_owned(), source, settings, workers, limits, timers_max };
         let (thread, status) = spawn(setup, queue.clone())?;
         let asked = queue.clone();
         let watch = Watch::start(file, known, move || asked.request(Request::Reload))
@@ -155,7 +158,7 @@ mod tests {
 
     fn start(file: &Path) -> (Result<Script, LoadError>, mpsc::Receiver<Vec<Delivery>>) {
         let (worker, outlet) = mpsc::channel(8);
-        (Script::start(file, Map::new(), vec![worker], stage::LIMITS), outlet)
+        (Script::start(file, Map::new(), vec![worker], stage::LIMITS, 9), outlet)
     }
 
     fn eventually(what: impl Fn() -> bool) {
@@ -194,6 +197,19 @@ mod tests {
         let (script, _outlet) =
             start(&file("bad-load", "function on.default() end function on.load() error('x') end"));
         assert!(script.err().expect("refused").summary().ends_with("opcodes.lua:1: x"));
+    }
+
+    #[test]
+    fn the_thread_wakes_up_for_a_timer() {
+        let text = "function on.default() end
+            function on.load() relay.after(0.03, function() relay.broadcast('now') end) end";
+        let since = Instant::now();
+        let (script, mut outlet) = start(&file("timer", text));
+        let script = script.expect("started");
+        let deliveries = outlet.blocking_recv().expect("handed over");
+        assert!(since.elapsed() >= Duration::from_millis(30));
+        assert_eq!(deliveries.iter().map(stage::told).collect::<Vec<_>>(), ["all < now"]);
+        script.stop();
     }
 
     #[test]

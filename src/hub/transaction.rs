@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Hub;
 use super::client::{Client, Standing};
 use super::delivery::{Delivery, Payload};
+use super::rooms::Members;
 use crate::close::CloseReason;
 use crate::session::{ClientKind, SessionId};
 
@@ -13,6 +14,10 @@ use crate::session::{ClientKind, SessionId};
 pub(super) enum Action {
     Send { to: Rc<Client>, text: Payload },
     Broadcast { text: Payload, except: Option<SessionId> },
+    Room { text: Payload, members: Vec<(u16, Members)>, except: Option<SessionId> },
+    Join { client: Rc<Client>, room: Arc<str> },
+    Leave { client: Rc<Client>, place: usize, room: Arc<str> },
+    Attribute { client: Rc<Client>, key: Arc<str>, before: Option<Arc<str>> },
     Register { client: Rc<Client>, uuid: Arc<str>, before: Option<Arc<str>> },
     ClaimFailed { client: Rc<Client> },
     Close { client: Rc<Client>, reason: CloseReason },
@@ -21,12 +26,21 @@ pub(super) enum Action {
 impl Hub {
     /// Makes what the handler asked for happen, in the order asked.
     pub fn commit(&mut self) {
+        self.store.commit();
         for action in std::mem::take(&mut self.actions) {
             match action {
                 Action::Send { to, text } => {
                     self.push(to.id(), Delivery::Send { to: to.id(), text })
                 }
                 Action::Broadcast { text, except } => self.push_broadcast(&text, except),
+                Action::Room { text, members, except } => {
+                    for (worker, to) in members {
+                        let except = except.filter(|id| id.worker == worker);
+                        let delivery = Delivery::Room { to, text: text.clone(), except };
+                        self.deliveries[usize::from(worker)].push(delivery);
+                    }
+                }
+                Action::Join { .. } | Action::Leave { .. } | Action::Attribute { .. } => {}
                 Action::Register { client, uuid, .. } => {
                     self.push(client.id(), Delivery::Register { to: client.id(), uuid });
                 }
@@ -50,13 +64,28 @@ impl Hub {
 
     /// Makes as if the handler had never run.
     pub fn rollback(&mut self) {
+        self.store.rollback();
         for action in std::mem::take(&mut self.actions).into_iter().rev() {
             match action {
                 Action::Register { client, uuid, before } => {
                     self.unregister(&client, &uuid, before)
                 }
                 Action::Close { client, .. } => self.reinstate(&client),
-                Action::Send { .. } | Action::Broadcast { .. } | Action::ClaimFailed { .. } => {}
+                Action::Join { client, room } => {
+                    self.rooms.exit(&room, client.id());
+                    client.rooms.borrow_mut().pop();
+                }
+                Action::Leave { client, place, room } => {
+                    self.rooms.enter(&room, client.id());
+                    client.rooms.borrow_mut().insert(place, room);
+                }
+                Action::Attribute { client, key, before } => {
+                    client.attributes.borrow_mut().replace(&key, before);
+                }
+                Action::Send { .. }
+                | Action::Broadcast { .. }
+                | Action::Room { .. }
+                | Action::ClaimFailed { .. } => {}
             }
         }
     }
@@ -86,6 +115,9 @@ impl Hub {
         }
         if let Some(ident) = &client.ident {
             self.idents.claim(ident, id);
+        }
+        for room in &*client.rooms.borrow() {
+            self.rooms.enter(room, id);
         }
     }
 

@@ -2,11 +2,13 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Instant;
 
 use mlua::chunk::ChunkMode;
 use mlua::{Function, IntoLuaMulti, Lua};
 use serde_json::{Map, Value as Setting};
 
+use super::clock::Clock;
 use super::fault::{Fault, HandlerError, LoadError};
 use super::handlers::{Handlers, stray_globals};
 use super::host::Host;
@@ -106,6 +108,31 @@ impl Engine {
         self.call(function, args().map_err(|error| self.failed(&error))?)
     }
 
+    /// When the next timer is due.
+    pub fn next_timer(&self) -> Option<Instant> {
+        self.host.next_timer()
+    }
+
+    /// A timer that is due by now, to be called with [`Engine::on_timer`].
+    pub fn take_due_timer(&self) -> Option<Function> {
+        self.host.take_due_timer(self.host.clock.now())
+    }
+
+    pub fn on_timer(&self, function: &Function) -> Result<(), HandlerError> {
+        let _call = self.host.enter_hook("timer");
+        self.call(function, ())
+    }
+
+    /// How many timers the script may have at once.
+    pub fn set_timers_max(&self, max: usize) {
+        self.host.set_timers_max(max);
+    }
+
+    /// The clock of timers and of what is stored.
+    pub fn clock(&self) -> &Clock {
+        &self.host.clock
+    }
+
     /// One step of garbage collection, for when there is nothing else to do.
     pub fn gc_step(&self) {
         // A step fails only in a finaliser, and Luau runs none of the script's.
@@ -113,7 +140,9 @@ impl Engine {
     }
 
     fn call(&self, function: &Function, args: impl IntoLuaMulti) -> Result<(), HandlerError> {
-        function.call::<()>(args).map_err(|error| self.failed(&error))
+        let result = function.call::<()>(args);
+        self.host.settle_timers(result.is_ok());
+        result.map_err(|error| self.failed(&error))
     }
 
     fn failed(&self, error: &mlua::Error) -> HandlerError {

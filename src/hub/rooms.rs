@@ -1,0 +1,163 @@
+//! Rooms: web clients that are sent to together. A room exists while somebody is in it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Hub;
+use super::client::Client;
+use super::delivery::Payload;
+use super::transaction::Action;
+use crate::session::{ClientKind, SessionId};
+
+/// The members of one room on one worker, shared with the deliveries that go to them.
+pub type Members = Arc<[SessionId]>;
+
+/// Who is in which room.
+#[derive(Default)]
+pub struct Rooms {
+    rooms: HashMap<Arc<str>, Room>,
+}
+
+#[derive(Default)]
+struct Room {
+    /// By worker, then by slot.
+    workers: BTreeMap<u16, Seats>,
+}
+
+#[derive(Default)]
+struct Seats {
+    taken: BTreeMap<u32, SessionId>,
+    /// The same as a list: a room that does not change is listed once, however often it is sent to.
+    listed: Option<Members>,
+}
+
+/// Why a client did not join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinError {
+    /// Empty or longer than `limits.name_bytes_max`.
+    Invalid,
+    /// Backends are never broadcast to.
+    Backend,
+    /// The client is in `limits.rooms_per_client_max` rooms.
+    TooMany,
+    /// The connection is closing.
+    Closing,
+}
+
+impl JoinError {
+    /// The error code that the script sees.
+    pub fn code(self) -> &'static str {
+        match self {
+            JoinError::Invalid => "room_invalid",
+            JoinError::Backend => "not_a_web_client",
+            JoinError::TooMany => "too_many_rooms",
+            JoinError::Closing => "closing",
+        }
+    }
+}
+
+impl Rooms {
+    pub(super) fn enter(&mut self, room: &Arc<str>, id: SessionId) {
+        let room = self.rooms.entry(Arc::clone(room)).or_default();
+        let seats = room.workers.entry(id.worker).or_default();
+        seats.taken.insert(id.slot, id);
+        seats.listed = None;
+    }
+
+    pub(super) fn exit(&mut self, name: &str, id: SessionId) {
+        let Some(room) = self.rooms.get_mut(name) else { return };
+        let Some(seats) = room.workers.get_mut(&id.worker) else { return };
+        seats.taken.remove(&id.slot);
+        seats.listed = None;
+        if seats.taken.is_empty() {
+            room.workers.remove(&id.worker);
+        }
+        if room.workers.is_empty() {
+            self.rooms.remove(name);
+        }
+    }
+
+    fn count(&self, room: &str) -> usize {
+        let seats = self.rooms.get(room).into_iter().flat_map(|room| room.workers.values());
+        seats.map(|seats| seats.taken.len()).sum()
+    }
+
+    /// The members as they are now, a list for each worker that has any.
+    pub(super) fn members(&mut self, room: &str) -> Vec<(u16, Members)> {
+        let Some(room) = self.rooms.get_mut(room) else { return Vec::new() };
+        let list = |(worker, seats): (&u16, &mut Seats)| {
+            let taken = &seats.taken;
+            let listed = seats.listed.get_or_insert_with(|| taken.values().copied().collect());
+            (*worker, Arc::clone(listed))
+        };
+        room.workers.iter_mut().map(list).collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.rooms.len()
+    }
+}
+
+impl Hub {
+    /// Puts a web client, registered or not, into a room. `false` where it is in there already.
+    pub fn join(&mut self, client: &Rc<Client>, room: &str) -> Result<bool, JoinError> {
+        if !client.is_connected() {
+            return Err(JoinError::Closing);
+        }
+        if client.info.kind != ClientKind::Web {
+            return Err(JoinError::Backend);
+        }
+        if room.is_empty() || room.len() > self.limits.name_bytes_max {
+            return Err(JoinError::Invalid);
+        }
+        if client.is_in(room) {
+            return Ok(false);
+        }
+        if client.rooms.borrow().len() >= self.limits.rooms_per_client_max {
+            return Err(JoinError::TooMany);
+        }
+        let room: Arc<str> = Arc::from(room);
+        self.rooms.enter(&room, client.id());
+        client.rooms.borrow_mut().push(Arc::clone(&room));
+        self.actions.push(Action::Join { client: Rc::clone(client), room });
+        Ok(true)
+    }
+
+    /// Takes a client out of a room; `false` where it was not in there.
+    pub fn leave(&mut self, client: &Rc<Client>, room: &str) -> bool {
+        if !client.is_connected() {
+            return false;
+        }
+        let place = client.rooms.borrow().iter().position(|joined| **joined == *room);
+        let Some(place) = place else { return false };
+        let room = client.rooms.borrow_mut().remove(place);
+        self.rooms.exit(&room, client.id());
+        self.actions.push(Action::Leave { client: Rc::clone(client), place, room });
+        true
+    }
+
+    /// How many are in a room.
+    pub fn count(&self, room: &str) -> usize {
+        self.rooms.count(room)
+    }
+
+    /// Sends to all who are in a room now but one; returns to how many.
+    pub fn broadcast_to_room(
+        &mut self,
+        room: &str,
+        text: Payload,
+        except: Option<&Rc<Client>>,
+    ) -> usize {
+        let except = except.filter(|client| client.is_connected() && client.is_in(room));
+        let receivers = self.rooms.count(room) - usize::from(except.is_some());
+        let members = self.rooms.members(room);
+        // With nobody to receive it, it is no action: an empty room costs nothing.
+        if receivers > 0 {
+            let except = except.map(|client| client.id());
+            self.actions.push(Action::Room { text, members, except });
+        }
+        receivers
+    }
+}
