@@ -5,13 +5,14 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use mlua::chunk::ChunkMode;
-use mlua::{Function, IntoLuaMulti, Lua};
+use mlua::{Function, IntoLuaMulti, Lua, Table};
 use serde_json::{Map, Value as Setting};
 
 use super::clock::Clock;
 use super::fault::{Fault, HandlerError, LoadError};
 use super::handlers::{Handlers, stray_globals};
 use super::host::Host;
+use super::modules::Modules;
 use super::source::Source;
 use super::value::Json;
 use super::{api, sandbox};
@@ -41,9 +42,13 @@ impl Engine {
         let json = Json::new(&lua).map_err(fault)?;
         let host = Rc::new(Host::new(generation, json, source.clone(), hub));
         api::install(&lua, &host, settings).map_err(fault)?;
+        let globals = lua.globals();
         sandbox::close(&lua).map_err(fault)?;
-        run_top_level(&lua, source).map_err(fault)?;
-        let mut warnings = stray_globals(&lua, source).map_err(fault)?;
+        let modules = run_top_level(&lua, source, globals).map_err(fault)?;
+        let mut warnings = stray_globals(&lua.globals(), source).map_err(fault)?;
+        for (module, environment) in modules.environments() {
+            warnings.extend(stray_globals(&environment, &module).map_err(fault)?);
+        }
         let handlers = Handlers::read(&lua, source, &mut warnings)?;
         host.set_loaded();
         Ok(Engine { lua, host, handlers, warnings })
@@ -150,14 +155,21 @@ impl Engine {
     }
 }
 
-fn run_top_level(lua: &Lua, source: &Source) -> mlua::Result<()> {
-    let globals = lua.globals();
-    globals.raw_set("opcodes", lua.create_table()?)?;
-    globals.raw_set("on", lua.create_table()?)?;
+/// `globals` are what all environments start from, now read-only.
+fn run_top_level(lua: &Lua, source: &Source, globals: Table) -> mlua::Result<Rc<Modules>> {
+    let given = vec![("opcodes", lua.create_table()?), ("on", lua.create_table()?)];
+    let environment = lua.globals();
+    for (name, table) in &given {
+        environment.raw_set(*name, table)?;
+    }
+    let modules = Modules::new(source, globals, given);
+    environment.raw_set("require", modules.require(lua, "")?)?;
     lua.load(source.text.as_str())
         .set_name(format!("@{}", source.path))
         .set_mode(ChunkMode::Text)
-        .exec()
+        .exec()?;
+    modules.close();
+    Ok(modules)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::engine::Engine;
 use super::fault::{HandlerError, LoadError};
 use super::queue::{Event, Queue, Request};
+use super::reload::Watched;
 use super::reply::ErrorReply;
 use super::source::Source;
 use crate::close::CloseReason;
@@ -48,6 +49,8 @@ pub struct Setup {
     pub workers: Vec<mpsc::Sender<Vec<Delivery>>>,
     pub limits: HubLimits,
     pub timers_max: usize,
+    /// Where the watch learns what was read.
+    pub watched: Watched,
 }
 
 /// The state of the thread. Stays on it: the VM is bound to one thread.
@@ -57,6 +60,7 @@ pub struct ScriptThread {
     file: PathBuf,
     settings: Map<String, Setting>,
     timers_max: usize,
+    watched: Watched,
     workers: Vec<mpsc::Sender<Vec<Delivery>>>,
     status: Arc<Mutex<Status>>,
 }
@@ -66,16 +70,18 @@ impl ScriptThread {
     pub fn new(setup: Setup) -> Result<ScriptThread, LoadError> {
         let hub = Rc::new(RefCell::new(Hub::new(setup.workers.len(), setup.limits)));
         let engine = load(&setup.source, 1, &hub, &setup.settings, setup.timers_max, false)?;
-        let status = Status { generation: 1, hash: setup.source.hash, rejected: None };
+        let status = Status { generation: 1, hash: setup.source.hash(), rejected: None };
         let thread = ScriptThread {
             hub,
             engine,
             file: setup.file,
             settings: setup.settings,
             timers_max: setup.timers_max,
+            watched: setup.watched,
             workers: setup.workers,
             status: Arc::new(Mutex::new(status)),
         };
+        thread.watched.set(thread.engine.source().modules.looked_at());
         thread.announce("script loaded");
         Ok(thread)
     }
@@ -256,7 +262,7 @@ impl ScriptThread {
     /// and good.
     fn reload(&mut self) {
         let source = match Source::read(&self.file) {
-            Ok(source) if source.text == self.engine.source().text => {
+            Ok(source) if self.engine.source().is_on_disk(&source.text) => {
                 if self.status_mut(|status| status.rejected.take()).is_some() {
                     self.announce("the script on disk is again the one that runs");
                 }
@@ -272,14 +278,20 @@ impl ScriptThread {
                 self.status_mut(|status| {
                     *status = Status {
                         generation: self.engine.generation(),
-                        hash: source.hash.clone(),
+                        hash: source.hash(),
                         rejected: None,
                     };
                 });
+                self.watched.set(source.modules.looked_at());
                 self.announce("script reloaded");
                 self.hand_over();
             }
-            Err(error) => self.reject(&error),
+            Err(error) => {
+                // What runs may come back by way of any file, and so may a good version.
+                let running = self.engine.source().modules.looked_at();
+                self.watched.set([running, source.modules.looked_at()].concat());
+                self.reject(&error);
+            }
         }
     }
 
