@@ -11,6 +11,7 @@ mod client;
 mod delivery;
 mod link;
 mod names;
+mod requests;
 mod rooms;
 mod shard;
 mod transaction;

@@ -2,12 +2,7 @@
 //! survives a reload, and its length is what it is counted with.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::sync::Arc;
-
-use super::Hub;
-use super::client::Client;
-use super::transaction::Action;
 
 /// The attributes of one client.
 #[derive(Default)]
@@ -41,29 +36,8 @@ impl Attributes {
         before
     }
 
-    fn bytes_with(&self, key: &str, json: &str) -> usize {
+    pub(super) fn bytes_with(&self, key: &str, json: &str) -> usize {
         let before = self.values.get(key).map_or(0, |before| key.len() + before.len());
         self.bytes - before + key.len() + json.len()
-    }
-}
-
-impl Hub {
-    /// Notes a value, as JSON, under a key, or nothing any more. A client that is gone may still be
-    /// noted about: it takes that with it.
-    pub fn set_attribute(
-        &mut self,
-        client: &Rc<Client>,
-        key: &str,
-        json: Option<&str>,
-    ) -> Result<(), TooManyAttributes> {
-        let bytes_max = self.limits.attributes_bytes_max;
-        let mut attributes = client.attributes.borrow_mut();
-        if json.is_some_and(|json| attributes.bytes_with(key, json) > bytes_max) {
-            return Err(TooManyAttributes { bytes_max });
-        }
-        let key: Arc<str> = Arc::from(key);
-        let before = attributes.replace(&key, json.map(Arc::from));
-        self.actions.push(Action::Attribute { client: Rc::clone(client), key, before });
-        Ok(())
     }
 }

@@ -1,14 +1,9 @@
 //! Rooms: web clients that are sent to together. A room exists while somebody is in it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::rc::Rc;
 use std::sync::Arc;
 
-use super::Hub;
-use super::client::Client;
-use super::delivery::Payload;
-use super::transaction::Action;
-use crate::session::{ClientKind, SessionId};
+use crate::session::SessionId;
 
 /// The members of one room on one worker, shared with the deliveries that go to them.
 pub type Members = Arc<[SessionId]>;
@@ -78,7 +73,7 @@ impl Rooms {
         }
     }
 
-    fn count(&self, room: &str) -> usize {
+    pub(super) fn count(&self, room: &str) -> usize {
         let seats = self.rooms.get(room).into_iter().flat_map(|room| room.workers.values());
         seats.map(|seats| seats.taken.len()).sum()
     }
@@ -97,67 +92,5 @@ impl Rooms {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.rooms.len()
-    }
-}
-
-impl Hub {
-    /// Puts a web client, registered or not, into a room. `false` where it is in there already.
-    pub fn join(&mut self, client: &Rc<Client>, room: &str) -> Result<bool, JoinError> {
-        if !client.is_connected() {
-            return Err(JoinError::Closing);
-        }
-        if client.info.kind != ClientKind::Web {
-            return Err(JoinError::Backend);
-        }
-        if room.is_empty() || room.len() > self.limits.name_bytes_max {
-            return Err(JoinError::Invalid);
-        }
-        if client.is_in(room) {
-            return Ok(false);
-        }
-        if client.rooms.borrow().len() >= self.limits.rooms_per_client_max {
-            return Err(JoinError::TooMany);
-        }
-        let room: Arc<str> = Arc::from(room);
-        self.rooms.enter(&room, client.id());
-        client.rooms.borrow_mut().push(Arc::clone(&room));
-        self.actions.push(Action::Join { client: Rc::clone(client), room });
-        Ok(true)
-    }
-
-    /// Takes a client out of a room; `false` where it was not in there.
-    pub fn leave(&mut self, client: &Rc<Client>, room: &str) -> bool {
-        if !client.is_connected() {
-            return false;
-        }
-        let place = client.rooms.borrow().iter().position(|joined| **joined == *room);
-        let Some(place) = place else { return false };
-        let room = client.rooms.borrow_mut().remove(place);
-        self.rooms.exit(&room, client.id());
-        self.actions.push(Action::Leave { client: Rc::clone(client), place, room });
-        true
-    }
-
-    /// How many are in a room.
-    pub fn count(&self, room: &str) -> usize {
-        self.rooms.count(room)
-    }
-
-    /// Sends to all who are in a room now but one; returns to how many.
-    pub fn broadcast_to_room(
-        &mut self,
-        room: &str,
-        text: Payload,
-        except: Option<&Rc<Client>>,
-    ) -> usize {
-        let except = except.filter(|client| client.is_connected() && client.is_in(room));
-        let receivers = self.rooms.count(room) - usize::from(except.is_some());
-        let members = self.rooms.members(room);
-        // With nobody to receive it, it is no action: an empty room costs nothing.
-        if receivers > 0 {
-            let except = except.map(|client| client.id());
-            self.actions.push(Action::Room { text, members, except });
-        }
-        receivers
     }
 }
