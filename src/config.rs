@@ -15,7 +15,8 @@ use std::path::PathBuf;
 
 pub use error::{ConfigError, Origin};
 pub use keys::{
-    Config, Drain, Limits, LogConfig, LogFormat, RawConfig, ScriptConfig, TlsConfig, WebConfig,
+    Config, Drain, Limits, LogConfig, LogFormat, RawConfig, ScriptConfig, StoreConfig, TlsConfig,
+    WebConfig,
 };
 pub use listen::{ListenScheme, ListenUrl, ListenUrlError};
 pub use sources::{DEFAULT_FILE, Sources};

@@ -6,25 +6,34 @@
 //! so that the handler reads its own doing, and leaves the script thread only with the commit.
 //! [`Hub::rollback`] undoes all of it.
 
+mod attributes;
 mod client;
 mod delivery;
 mod link;
 mod names;
+mod requests;
+mod rooms;
 mod shard;
+mod transaction;
 mod turn;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
+pub use attributes::TooManyAttributes;
 pub use client::Client;
 use client::Standing;
 pub use delivery::{Delivery, Payload};
 pub use link::Link;
 use names::Names;
+pub use rooms::JoinError;
+use rooms::Rooms;
 pub use shard::Shard;
+use transaction::Action;
 
 use crate::close::CloseReason;
 use crate::session::{ClientInfo, ClientKind, SessionId};
+use crate::store::Store;
 
 /// The registry and what is to be handed to the workers next.
 pub struct Hub {
@@ -33,6 +42,8 @@ pub struct Hub {
     clients: Vec<Vec<Option<Rc<Client>>>>,
     uuids: Names,
     idents: Names,
+    rooms: Rooms,
+    store: Store,
     /// How many registered web clients each worker has.
     registered: Vec<usize>,
     connected: usize,
@@ -41,12 +52,15 @@ pub struct Hub {
     deliveries: Vec<Vec<Delivery>>,
 }
 
-/// The limits on names.
+/// The limits on what clients and the script make the hub keep.
 #[derive(Clone, Copy, Debug)]
 pub struct HubLimits {
     pub name_bytes_max: usize,
     /// The failed claim of this number closes the claimant.
     pub failed_claims_max: u32,
+    pub rooms_per_client_max: usize,
+    pub attributes_bytes_max: usize,
+    pub store_bytes_max: usize,
 }
 
 /// Whom a message is for.
@@ -83,15 +97,6 @@ impl RegisterError {
     }
 }
 
-/// What a handler asked for, with what it takes to undo it.
-enum Action {
-    Send { to: Rc<Client>, text: Payload },
-    Broadcast { text: Payload, except: Option<SessionId> },
-    Register { client: Rc<Client>, uuid: Arc<str>, before: Option<Arc<str>> },
-    ClaimFailed { client: Rc<Client> },
-    Close { client: Rc<Client>, reason: CloseReason },
-}
-
 impl Hub {
     pub fn new(workers: usize, limits: HubLimits) -> Hub {
         Hub {
@@ -99,6 +104,8 @@ impl Hub {
             clients: (0..workers).map(|_| Vec::new()).collect(),
             uuids: Names::default(),
             idents: Names::default(),
+            rooms: Rooms::default(),
+            store: Store::new(limits.store_bytes_max),
             registered: vec![0; workers],
             connected: 0,
             actions: Vec::new(),
@@ -158,6 +165,9 @@ impl Hub {
         if let Some(ident) = &client.ident {
             self.idents.release(ident, id);
         }
+        for room in &*client.rooms.borrow() {
+            self.rooms.exit(room, id);
+        }
     }
 
     /// A client that is there, closing or not.
@@ -195,9 +205,16 @@ impl Hub {
 
     // What a handler asks for.
 
+    /// The values of the script. They are kept here because a handler that fails has changed neither
+    /// the one nor the other.
+    pub fn store(&mut self) -> &mut Store {
+        &mut self.store
+    }
+
     /// Starts a handler's doing.
     pub fn begin(&mut self) {
         self.actions.clear();
+        self.store.begin();
     }
 
     /// Registers a web client under a uuid, in place of the one it had. First claim wins.
@@ -272,74 +289,6 @@ impl Hub {
         self.actions.len()
     }
 
-    /// Makes what the handler asked for happen, in the order asked.
-    pub fn commit(&mut self) {
-        for action in std::mem::take(&mut self.actions) {
-            match action {
-                Action::Send { to, text } => {
-                    self.push(to.id(), Delivery::Send { to: to.id(), text })
-                }
-                Action::Broadcast { text, except } => self.push_broadcast(&text, except),
-                Action::Register { client, uuid, .. } => {
-                    self.push(client.id(), Delivery::Register { to: client.id(), uuid });
-                }
-                Action::ClaimFailed { client } => {
-                    let failed = client.failed_claims.get() + 1;
-                    client.failed_claims.set(failed);
-                    if failed >= self.limits.failed_claims_max {
-                        self.close(&client, CloseReason::TooManyClaims);
-                    }
-                }
-                Action::Close { client, reason } => {
-                    self.push(client.id(), Delivery::Close { to: client.id(), reason });
-                }
-            }
-        }
-        // The claims that were one too many: after whatever the handler had to say to them.
-        if !self.actions.is_empty() {
-            self.commit();
-        }
-    }
-
-    /// Makes as if the handler had never run.
-    pub fn rollback(&mut self) {
-        for action in std::mem::take(&mut self.actions).into_iter().rev() {
-            match action {
-                Action::Register { client, uuid, before } => {
-                    self.unregister(&client, &uuid, before)
-                }
-                Action::Close { client, .. } => self.reinstate(&client),
-                Action::Send { .. } | Action::Broadcast { .. } | Action::ClaimFailed { .. } => {}
-            }
-        }
-    }
-
-    fn unregister(&mut self, client: &Client, uuid: &str, before: Option<Arc<str>>) {
-        if before.as_deref() != Some(uuid) {
-            self.release_chosen(client, uuid);
-        }
-        match &before {
-            Some(before) => {
-                self.uuids.claim(before, client.id());
-            }
-            None => self.registered[usize::from(client.id().worker)] -= 1,
-        }
-        client.uuid.replace(before);
-    }
-
-    fn reinstate(&mut self, client: &Client) {
-        let id = client.id();
-        client.standing.set(Standing::Connected);
-        self.uuids.claim(&Arc::from(client.info.issued_uuid.as_str()), id);
-        if let Some(uuid) = client.uuid.borrow().as_ref() {
-            self.uuids.claim(uuid, id);
-            self.registered[usize::from(id.worker)] += 1;
-        }
-        if let Some(ident) = &client.ident {
-            self.idents.claim(ident, id);
-        }
-    }
-
     // What goes to the workers.
 
     /// A message of this session is decided: acknowledged unless the session is closing.
@@ -355,14 +304,6 @@ impl Hub {
 
     fn push(&mut self, to: SessionId, delivery: Delivery) {
         self.deliveries[usize::from(to.worker)].push(delivery);
-    }
-
-    /// One entry per worker, however many clients it has.
-    fn push_broadcast(&mut self, text: &Payload, except: Option<SessionId>) {
-        for (worker, deliveries) in self.deliveries.iter_mut().enumerate() {
-            let except = except.filter(|id| usize::from(id.worker) == worker);
-            deliveries.push(Delivery::Broadcast { text: text.clone(), except });
-        }
     }
 }
 

@@ -14,7 +14,9 @@ pub mod transport;
 
 pub mod outbound;
 
-// State: who is there, and what they are sent.
+// State: what scripts keep, who is there, and what they are sent.
+pub mod store;
+
 pub mod hub;
 
 // Decisions: the script.

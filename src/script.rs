@@ -3,12 +3,14 @@
 
 mod api;
 mod clients;
+mod clock;
 mod engine;
 mod fault;
 mod file;
 mod handlers;
 mod host;
 mod intake;
+mod modules;
 mod queue;
 mod reload;
 mod reply;
@@ -18,6 +20,7 @@ mod source;
 mod stage;
 mod suggest;
 mod thread;
+mod timers;
 mod value;
 
 use std::path::Path;
@@ -33,7 +36,7 @@ use fault::Fault;
 pub use fault::{HandlerError, LoadError};
 pub use intake::Intake;
 pub use queue::{Event, Queue, Request};
-use reload::Watch;
+use reload::{Watch, Watched};
 pub use source::Source;
 pub use thread::Status;
 use thread::{ScriptThread, Setup};
@@ -58,14 +61,24 @@ impl Script {
         settings: Map<String, Setting>,
         workers: Vec<mpsc::Sender<Vec<Delivery>>>,
         limits: HubLimits,
+        timers_max: usize,
     ) -> Result<Script, LoadError> {
         let source = Source::read(file)?;
         let known = source.text.clone().into_bytes();
+        let watched = Watched::default();
         let queue = Queue::default();
-        let setup = Setup { file: file.to_owned(), source, settings, workers, limits };
+        let setup = Setup {
+            file: file.to_owned(),
+            source,
+            settings,
+            workers,
+            limits,
+            timers_max,
+            watched: watched.clone(),
+        };
         let (thread, status) = spawn(setup, queue.clone())?;
         let asked = queue.clone();
-        let watch = Watch::start(file, known, move || asked.request(Request::Reload))
+        let watch = Watch::start(file, known, watched, move || asked.request(Request::Reload))
             .inspect_err(|error| tracing::warn!("changes of the script go unnoticed: {error:#}"))
             .ok();
         Ok(Script { queue, status, watch, thread: Some(thread) })
@@ -155,7 +168,7 @@ mod tests {
 
     fn start(file: &Path) -> (Result<Script, LoadError>, mpsc::Receiver<Vec<Delivery>>) {
         let (worker, outlet) = mpsc::channel(8);
-        (Script::start(file, Map::new(), vec![worker], stage::LIMITS), outlet)
+        (Script::start(file, Map::new(), vec![worker], stage::LIMITS, 9), outlet)
     }
 
     fn eventually(what: impl Fn() -> bool) {
@@ -194,6 +207,41 @@ mod tests {
         let (script, _outlet) =
             start(&file("bad-load", "function on.default() end function on.load() error('x') end"));
         assert!(script.err().expect("refused").summary().ends_with("opcodes.lua:1: x"));
+    }
+
+    #[test]
+    fn the_thread_wakes_up_for_a_timer() {
+        let text = "function on.default() end
+            function on.load() relay.after(0.03, function() relay.broadcast('now') end) end";
+        let since = Instant::now();
+        let (script, mut outlet) = start(&file("timer", text));
+        let script = script.expect("started");
+        let deliveries = outlet.blocking_recv().expect("handed over");
+        assert!(since.elapsed() >= Duration::from_millis(30));
+        assert_eq!(deliveries.iter().map(stage::told).collect::<Vec<_>>(), ["all < now"]);
+        script.stop();
+    }
+
+    #[test]
+    fn a_saved_module_is_the_next_generation_too() {
+        let file = file("saved-module", "require('parts/one') function on.default() end");
+        let parts = file.with_file_name("parts");
+        std::fs::create_dir_all(&parts).expect("made");
+        std::fs::write(parts.join("one.lua"), "return 1").expect("written");
+        let (script, _outlet) = start(&file);
+        let script = script.expect("started");
+        for generation in 2..5 {
+            let since = Instant::now();
+            std::fs::write(parts.join("one.lua"), "require('./two')").expect("written");
+            let _ = std::fs::remove_file(parts.join("two.lua"));
+            eventually(|| script.status().rejected.is_some());
+            std::fs::write(parts.join("two.lua"), format!("return {generation}")).expect("written");
+            eventually(|| script.status().generation == generation);
+            assert_eq!(script.status().rejected, None);
+            // By events, not by looking again.
+            assert!(generation == 2 || since.elapsed() < Duration::from_secs(2));
+        }
+        script.stop();
     }
 
     #[test]

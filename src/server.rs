@@ -74,10 +74,18 @@ impl Server {
         let limits = HubLimits {
             name_bytes_max: config.limits.name_bytes_max,
             failed_claims_max: u32::try_from(config.limits.failed_claims_max).unwrap_or(u32::MAX),
+            rooms_per_client_max: config.limits.rooms_per_client_max,
+            attributes_bytes_max: config.limits.attributes_bytes_max,
+            store_bytes_max: config.store.memory_bytes_max,
         };
-        let script =
-            Script::start(&config.script.file, config.script.settings.clone(), inboxes, limits)
-                .map_err(StartError::Script)?;
+        let script = Script::start(
+            &config.script.file,
+            config.script.settings.clone(),
+            inboxes,
+            limits,
+            config.script.timers_max,
+        )
+        .map_err(StartError::Script)?;
 
         let issuer = Arc::new(Issuer::new().map_err(StartError::System)?);
         let (orders, _) = watch::channel(Order::Run);

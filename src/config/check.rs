@@ -68,6 +68,8 @@ fn check_ranges(config: &Config) -> Option<Problem> {
         ("limits.name_bytes_max", size(limits.name_bytes_max), BYTES),
         ("limits.opcode_bytes_max", size(limits.opcode_bytes_max), BYTES),
         ("limits.failed_claims_max", size(limits.failed_claims_max), COUNT),
+        ("limits.rooms_per_client_max", size(limits.rooms_per_client_max), COUNT),
+        ("limits.attributes_bytes_max", size(limits.attributes_bytes_max), BYTES),
         ("limits.queue_bytes_max", size(limits.queue_bytes_max), BYTES),
         ("limits.queue_messages_max", size(limits.queue_messages_max), COUNT),
         ("limits.write_stall_timeout_ms", millis(limits.write_stall_timeout), MILLIS),
@@ -76,6 +78,8 @@ fn check_ranges(config: &Config) -> Option<Problem> {
         ("limits.script_queue_messages_max", size(limits.script_queue_messages_max), COUNT),
         ("limits.script_queue_bytes_max", size(limits.script_queue_bytes_max), BYTES),
         ("limits.linger_timeout_ms", millis(limits.linger_timeout), MILLIS),
+        ("script.timers_max", size(config.script.timers_max), COUNT),
+        ("store.memory_bytes_max", size(config.store.memory_bytes_max), BYTES),
         ("drain.timeout_ms", millis(config.drain.timeout), MILLIS),
     ];
     let (key, value, range) =

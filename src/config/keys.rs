@@ -29,6 +29,8 @@ pub struct Config {
     pub raw: RawConfig,
     /// The bounds on everything a client can make grow.
     pub limits: Limits,
+    /// What scripts keep in `relay.store`.
+    pub store: StoreConfig,
     /// How the relay stops.
     pub drain: Drain,
 }
@@ -44,6 +46,7 @@ impl Default for Config {
             web: WebConfig::default(),
             raw: RawConfig::default(),
             limits: Limits::default(),
+            store: StoreConfig::default(),
             drain: Drain::default(),
         }
     }
@@ -55,6 +58,8 @@ impl Default for Config {
 pub struct ScriptConfig {
     /// The Lua file with the opcode handlers.
     pub file: PathBuf,
+    /// Timers that a script may have at once.
+    pub timers_max: usize,
     /// Free for the script, which reads it as `relay.config`. TOML dates arrive as text; `inf` and
     /// `nan`, which JSON does not know, as null.
     pub settings: serde_json::Map<String, serde_json::Value>,
@@ -62,7 +67,11 @@ pub struct ScriptConfig {
 
 impl Default for ScriptConfig {
     fn default() -> Self {
-        ScriptConfig { file: "scripts/opcodes.lua".into(), settings: serde_json::Map::new() }
+        ScriptConfig {
+            file: "scripts/opcodes.lua".into(),
+            timers_max: 1_000,
+            settings: serde_json::Map::new(),
+        }
     }
 }
 
@@ -188,6 +197,10 @@ pub struct Limits {
     pub opcode_bytes_max: usize,
     /// Claims of names that others hold before the client is closed with 1008.
     pub failed_claims_max: usize,
+    /// Rooms that one client is in at once.
+    pub rooms_per_client_max: usize,
+    /// What the script notes about one client: the JSON of all values, and their keys.
+    pub attributes_bytes_max: usize,
     /// One client's outbound queue, in bytes; at least `message_bytes_max`.
     pub queue_bytes_max: usize,
     /// One client's outbound queue, in messages.
@@ -220,6 +233,8 @@ impl Default for Limits {
             name_bytes_max: 128,
             opcode_bytes_max: 128,
             failed_claims_max: 5,
+            rooms_per_client_max: 32,
+            attributes_bytes_max: 16 * 1024,
             queue_bytes_max: 4 * 1024 * 1024,
             queue_messages_max: 4_096,
             write_stall_timeout: Duration::from_secs(10),
@@ -229,6 +244,20 @@ impl Default for Limits {
             script_queue_bytes_max: 64 * 1024 * 1024,
             linger_timeout: Duration::from_secs(2),
         }
+    }
+}
+
+/// `[store]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreConfig {
+    /// All keys and values with what keeping them costs.
+    pub memory_bytes_max: usize,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        StoreConfig { memory_bytes_max: 64 * 1024 * 1024 }
     }
 }
 

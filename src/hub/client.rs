@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::attributes::Attributes;
 use crate::session::{ClientInfo, SessionId};
 
 /// A connected client as the script thread sees it. Shared by the hub and the script's objects;
@@ -16,6 +17,9 @@ pub struct Client {
     pub(super) ident: Option<Arc<str>>,
     pub(super) standing: Cell<Standing>,
     pub(super) failed_claims: Cell<u32>,
+    /// The rooms it has joined, in that order. Stays when it is closed, so that this can be undone.
+    pub(super) rooms: RefCell<Vec<Arc<str>>>,
+    pub(super) attributes: RefCell<Attributes>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,8 @@ impl Client {
             uuid: RefCell::new(None),
             standing: Cell::new(Standing::Connected),
             failed_claims: Cell::new(0),
+            rooms: RefCell::default(),
+            attributes: RefCell::default(),
         })
     }
 
@@ -54,6 +60,15 @@ impl Client {
 
     pub fn is_registered(&self) -> bool {
         self.uuid.borrow().is_some()
+    }
+
+    pub(super) fn is_in(&self, room: &str) -> bool {
+        self.rooms.borrow().iter().any(|joined| **joined == *room)
+    }
+
+    /// The JSON of what the script has noted under this key.
+    pub fn attribute(&self, key: &str) -> Option<Arc<str>> {
+        self.attributes.borrow().get(key)
     }
 
     /// Whether it can still be sent anything.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::rooms::Members;
 use crate::close::CloseReason;
 use crate::session::SessionId;
 
@@ -39,6 +40,8 @@ pub enum Delivery {
     Send { to: SessionId, text: Payload },
     /// One message for every registered web client of the worker.
     Broadcast { text: Payload, except: Option<SessionId> },
+    /// One message for these web clients of the worker.
+    Room { to: Members, text: Payload, except: Option<SessionId> },
     /// From here on the client receives broadcasts, and its acks carry this uuid.
     Register { to: SessionId, uuid: Arc<str> },
     /// Nothing more goes to the client but its farewell.

@@ -111,6 +111,15 @@ impl Shard {
                     self.turn.broadcast(text.as_bytes(), except.map(|id| id.slot));
                 }
             }
+            Delivery::Room { to, text, except } => {
+                let links = &self.links;
+                let there = |id: &&SessionId| {
+                    let link = links.get(id.slot as usize);
+                    Some(**id) != except && link.is_some_and(|l| l.id == **id && l.is_open())
+                };
+                let slots = to.iter().filter(there).map(|id| id.slot);
+                self.turn.send_to_all(slots, text.as_bytes());
+            }
             Delivery::Register { to, uuid } => self.register(to, uuid),
             Delivery::Close { to, reason } => self.close(to, reason),
         }

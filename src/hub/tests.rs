@@ -1,4 +1,5 @@
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Instant;
 
 use proptest::prelude::*;
 
@@ -6,7 +7,13 @@ use super::*;
 use crate::session::Scheme;
 
 fn limits() -> HubLimits {
-    HubLimits { name_bytes_max: 128, failed_claims_max: 5 }
+    HubLimits {
+        name_bytes_max: 128,
+        failed_claims_max: 5,
+        rooms_per_client_max: 3,
+        attributes_bytes_max: 64,
+        store_bytes_max: 4_096,
+    }
 }
 
 fn info(serial: u64, kind: ClientKind, ident: Option<&str>) -> ClientInfo {
@@ -33,6 +40,10 @@ fn handed_over(hub: &mut Hub) -> Vec<String> {
         Delivery::Decided { to, ack, .. } => format!("decided {} {ack}", to.serial),
         Delivery::Send { to, .. } => format!("send {}", to.serial),
         Delivery::Broadcast { except, .. } => format!("broadcast {:?}", except.map(|id| id.serial)),
+        Delivery::Room { to, except, .. } => {
+            let to: Vec<u64> = to.iter().map(|id| id.serial).collect();
+            format!("room {to:?} {:?}", except.map(|id| id.serial))
+        }
         Delivery::Register { to, uuid } => format!("register {} {uuid}", to.serial),
         Delivery::Close { to, reason } => format!("close {} {}", to.serial, reason.label()),
     };
@@ -127,12 +138,71 @@ fn what_a_closing_client_says_is_decided_without_an_ack() {
     assert_eq!(handed_over(&mut hub), ["close 2 quit", "decided 2 false"]);
 }
 
+#[test]
+fn a_room_is_web_clients_until_the_last_one_left() {
+    let mut hub = Hub::new(2, limits());
+    let (one, two, other) = (web(&mut hub, 2), web(&mut hub, 3), web(&mut hub, 4));
+    let backend = hub.connect(info(6, ClientKind::Backend, None));
+    hub.begin();
+    assert_eq!(hub.join(&one, "r"), Ok(true));
+    assert_eq!(hub.join(&one, "r"), Ok(false));
+    assert_eq!(hub.join(&two, "r"), Ok(true));
+    assert_eq!(hub.join(&backend, "r"), Err(JoinError::Backend));
+    for name in ["".to_owned(), "x".repeat(129)] {
+        assert_eq!(hub.join(&one, &name), Err(JoinError::Invalid));
+    }
+    for room in ["s", "t"] {
+        assert_eq!(hub.join(&one, room), Ok(true));
+    }
+    assert_eq!(hub.join(&one, "u"), Err(JoinError::TooMany));
+    assert_eq!(hub.broadcast_to_room("r", text("x"), None), 2);
+    assert_eq!(hub.broadcast_to_room("r", text("x"), Some(&one)), 1);
+    assert_eq!(hub.broadcast_to_room("r", text("x"), Some(&other)), 2);
+    assert_eq!(hub.broadcast_to_room("s", text("x"), Some(&one)), 0);
+    assert_eq!(hub.broadcast_to_room("nowhere", text("x"), None), 0);
+    assert!(hub.leave(&two, "r") && !hub.leave(&two, "r"));
+    hub.commit();
+    // What was sent before it left is for it, too.
+    let rooms = ["room [2] None", "room [2] Some(2)", "room [2] None"];
+    let rooms_of_two = ["room [3] None", "room [3] None", "room [3] None"];
+    assert_eq!(handed_over(&mut hub), [rooms, rooms_of_two].concat());
+    hub.begin();
+    hub.close(&one, CloseReason::Quit);
+    assert_eq!((hub.count("r"), hub.rooms.len()), (0, 0));
+    assert_eq!(hub.join(&one, "r"), Err(JoinError::Closing));
+    hub.rollback();
+    assert_eq!((hub.count("r"), hub.rooms.len()), (1, 3));
+    hub.disconnect(one.id());
+    assert_eq!((hub.count("r"), hub.rooms.len()), (0, 0));
+}
+
+#[test]
+fn attributes_are_bounded_by_their_length() {
+    let mut hub = Hub::new(2, limits());
+    let client = web(&mut hub, 2);
+    hub.begin();
+    let too_many = Err(TooManyAttributes { bytes_max: 64 });
+    assert_eq!(hub.set_attribute(&client, "key", Some(&"1".repeat(61))), Ok(()));
+    assert_eq!(hub.set_attribute(&client, "key", Some(&"2".repeat(61))), Ok(()));
+    assert_eq!(hub.set_attribute(&client, "key", Some(&"3".repeat(62))), too_many);
+    assert_eq!(hub.set_attribute(&client, "k", Some("")), too_many);
+    assert_eq!(client.attribute("key").as_deref(), Some(&*"2".repeat(61)));
+    assert_eq!(hub.set_attribute(&client, "key", None), Ok(()));
+    assert_eq!(hub.set_attribute(&client, "k", Some("1")), Ok(()));
+    assert_eq!((client.attribute("key"), client.attribute("k").as_deref()), (None, Some("1")));
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Register(u64, u8),
     Close(u64),
     Send(u64),
     Broadcast(u64),
+    Join(u64, u8),
+    Leave(u64, u8),
+    ToRoom(u64, u8),
+    Note(u64, u8, Option<usize>),
+    Store(u8, Option<f64>),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -141,12 +211,18 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1..6u64).prop_map(Step::Close),
         1 => (1..6u64).prop_map(Step::Send),
         1 => (1..6u64).prop_map(Step::Broadcast),
+        4 => (1..6u64, 0..5u8).prop_map(|(client, room)| Step::Join(client, room)),
+        2 => (1..6u64, 0..5u8).prop_map(|(client, room)| Step::Leave(client, room)),
+        1 => (1..6u64, 0..5u8).prop_map(|(client, room)| Step::ToRoom(client, room)),
+        2 => (1..6u64, 0..3u8, prop::option::of(1..40usize))
+            .prop_map(|(client, key, length)| Step::Note(client, key, length)),
+        2 => (0..3u8, prop::option::of(0.0..9.0)).prop_map(|(key, by)| Step::Store(key, by)),
     ]
 }
 
 /// All that can be asked of a hub from outside.
-fn observed(hub: &Hub) -> Vec<String> {
-    let mut seen = vec![format!("{} {}", hub.registered(), hub.connected())];
+fn observed(hub: &mut Hub) -> Vec<String> {
+    let mut seen = vec![format!("{} {} {}", hub.registered(), hub.connected(), hub.rooms.len())];
     for serial in 1..6u64 {
         let id = info(serial, ClientKind::Web, None).id;
         let client = hub.client(id).map(|client| (client.uuid(), client.is_connected()));
@@ -156,6 +232,33 @@ fn observed(hub: &Hub) -> Vec<String> {
     for name in 0..4u8 {
         let holder = hub.find(Address::Uuid(&format!("name-{name}"))).map(|found| found.id());
         seen.push(format!("name-{name} {holder:?}"));
+    }
+    for room in 0..5u8 {
+        let room = format!("room-{room}");
+        let mut listed: Vec<u64> = hub
+            .rooms
+            .members(&room)
+            .iter()
+            .flat_map(|(_, ids)| ids.iter())
+            .map(|id| id.serial)
+            .collect();
+        listed.sort_unstable();
+        let mut joined: Vec<u64> = hub
+            .clients()
+            .filter(|client| client.is_connected() && client.is_in(&room))
+            .map(|client| client.id().serial)
+            .collect();
+        joined.sort_unstable();
+        // However it came about: the room and its members say the same.
+        assert_eq!((hub.count(&room), &listed), (joined.len(), &joined), "{room}");
+        seen.push(format!("{room} {listed:?}"));
+    }
+    for client in hub.clients() {
+        let notes: Vec<_> = (0..3u8).map(|key| client.attribute(&key.to_string())).collect();
+        seen.push(format!("{} {:?} {notes:?}", client.id().serial, client.rooms));
+    }
+    for key in 0..3u8 {
+        seen.push(format!("{key} {:?}", hub.store.get(&[key], Instant::now())));
     }
     for ident in ["one", "two"] {
         seen.push(format!("{ident} {:?}", hub.find(Address::Ident(ident)).map(|found| found.id())));
@@ -190,6 +293,33 @@ fn perform(hub: &mut Hub, steps: &[Step]) {
                 let except = client(hub, *serial);
                 hub.broadcast(text("x"), except.as_ref());
             }
+            Step::Join(serial, room) => {
+                if let Some(client) = client(hub, *serial) {
+                    let _ = hub.join(&client, &format!("room-{room}"));
+                }
+            }
+            Step::Leave(serial, room) => {
+                if let Some(client) = client(hub, *serial) {
+                    hub.leave(&client, &format!("room-{room}"));
+                }
+            }
+            Step::ToRoom(serial, room) => {
+                let except = client(hub, *serial);
+                hub.broadcast_to_room(&format!("room-{room}"), text("x"), except.as_ref());
+            }
+            Step::Note(serial, key, length) => {
+                if let Some(client) = client(hub, *serial) {
+                    let json = length.map(|length| "7".repeat(length));
+                    let _ = hub.set_attribute(&client, &key.to_string(), json.as_deref());
+                }
+            }
+            Step::Store(key, by) => {
+                let (key, now) = ([*key], Instant::now());
+                match by {
+                    Some(by) => drop(hub.store().incr(&key, *by, now)),
+                    None => drop(hub.store().delete(&key, now)),
+                }
+            }
         }
     }
 }
@@ -217,7 +347,7 @@ proptest! {
                 hub.begin();
                 perform(hub, &failing);
                 hub.rollback();
-                prop_assert_eq!(&observed(hub), &seen);
+                prop_assert_eq!(observed(hub), seen);
             }
             // And it goes on as one that was never tried.
             hub.begin();
@@ -225,7 +355,7 @@ proptest! {
             hub.commit();
         }
         let [mut tried, mut never] = hubs;
-        prop_assert_eq!(observed(&tried), observed(&never));
+        prop_assert_eq!(observed(&mut tried), observed(&mut never));
         prop_assert_eq!(handed_over(&mut tried), handed_over(&mut never));
     }
 }

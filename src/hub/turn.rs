@@ -13,6 +13,10 @@ use crate::frame::Encoding;
 /// sockets take in one write, and larger logs only fall out of the cache.
 const TURN_BYTES: usize = 256 * 1024;
 
+/// And so is one with this many marks, some 3 MB of them: a message to a large room is as many as
+/// it has members.
+const TURN_MARKS: usize = 64 * 1024;
+
 /// Gathers a turn.
 #[derive(Default)]
 pub struct Turn {
@@ -52,7 +56,7 @@ impl Turn {
     }
 
     pub fn is_full(&self) -> bool {
-        self.log.len() + self.aside.len() >= TURN_BYTES
+        self.log.len() + self.aside.len() >= TURN_BYTES || self.marks.len() >= TURN_MARKS
     }
 
     pub fn broadcast(&mut self, text: &[u8], except: Option<u32>) {
@@ -68,6 +72,19 @@ impl Turn {
         let from = self.aside.len();
         encoding.encode(text, &mut self.aside);
         self.insert(slot, from);
+    }
+
+    /// Sends one text to several WebSocket clients, which share its frame.
+    pub fn send_to_all(&mut self, slots: impl Iterator<Item = u32>, text: &[u8]) {
+        let mut slots = slots.peekable();
+        if slots.peek().is_none() {
+            return;
+        }
+        let from = self.aside.len();
+        Encoding::WebSocket.encode(text, &mut self.aside);
+        for slot in slots {
+            self.insert(slot, from);
+        }
     }
 
     /// Sends a frame that is encoded already.
@@ -241,6 +258,23 @@ mod tests {
         assert_eq!(texts(&turn, 2, true), ("1b2".to_owned(), vec![1, 1, 1]));
         assert_eq!(texts(&turn, 3, true), ("23".to_owned(), vec![2]));
         assert_eq!(texts(&turn, 4, false), ("12x".to_owned(), vec![2, 1]));
+    }
+
+    #[test]
+    fn what_several_clients_get_is_encoded_once() {
+        let mut turn = Turn::default();
+        turn.broadcast(b"1", Some(3));
+        turn.send_to_all([1, 2, 3].into_iter(), b"r");
+        turn.send(2, b"b", Encoding::WebSocket);
+        turn.send_to_all([2, 3].into_iter(), b"s");
+        turn.send_to_all(std::iter::empty(), b"nobody");
+        turn.broadcast(b"2", None);
+        let turn = turn.finish();
+        assert_eq!(turn.aside.len(), 9);
+        assert_eq!(texts(&turn, 1, true).0, "1r2");
+        assert_eq!(texts(&turn, 2, true).0, "1rbs2");
+        assert_eq!(texts(&turn, 3, true).0, "rs2");
+        assert_eq!(texts(&turn, 3, false).0, "rs");
     }
 
     #[test]

@@ -5,8 +5,11 @@ mod json;
 mod log;
 mod message;
 mod relay;
+mod store;
+mod timer;
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use mlua::{Lua, LuaString, Table, Value};
 use serde_json::{Map, Value as Setting};
@@ -28,6 +31,8 @@ pub fn install(lua: &Lua, host: &Rc<Host>, settings: &Map<String, Setting>) -> m
     relay.raw_set("config", host.json.decode_valid(lua, &config, Access::ReadOnly)?)?;
     relay.raw_set("json", json::table(lua, host)?)?;
     relay.raw_set("log", log::table(lua, host)?)?;
+    relay.raw_set("store", store::table(lua, host)?)?;
+    timer::install(lua, host, &relay)?;
     lua.globals().raw_set("relay", seal(lua, "relay", relay)?)?;
     lua.globals().raw_set("print", log::print(lua, host)?)
 }
@@ -91,6 +96,25 @@ fn optional_text_argument(
             type_name(other)
         ))),
     }
+}
+
+/// An argument that is a length of time: from a millisecond, so that a timer can not keep the thread
+/// to itself.
+fn seconds(function: &str, name: &str, value: &Value, max: f64) -> mlua::Result<Duration> {
+    let seconds = match value {
+        Value::Integer(seconds) => *seconds as f64,
+        Value::Number(seconds) => *seconds,
+        _ => f64::NAN,
+    };
+    if (0.001..=max).contains(&seconds) {
+        return Ok(Duration::from_secs_f64(seconds));
+    }
+    let found = match value {
+        Value::Integer(_) | Value::Number(_) => seconds.to_string(),
+        other => format!("a {}", type_name(other)),
+    };
+    let problem = format!("{function}: {name} must be 0.001 to {max} seconds, not {found}");
+    Err(mlua::Error::runtime(problem))
 }
 
 fn utf8(text: &LuaString) -> Option<String> {

@@ -2,14 +2,17 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Instant;
 
 use mlua::chunk::ChunkMode;
-use mlua::{Function, IntoLuaMulti, Lua};
+use mlua::{Function, IntoLuaMulti, Lua, Table};
 use serde_json::{Map, Value as Setting};
 
+use super::clock::Clock;
 use super::fault::{Fault, HandlerError, LoadError};
 use super::handlers::{Handlers, stray_globals};
 use super::host::Host;
+use super::modules::Modules;
 use super::source::Source;
 use super::value::Json;
 use super::{api, sandbox};
@@ -39,9 +42,13 @@ impl Engine {
         let json = Json::new(&lua).map_err(fault)?;
         let host = Rc::new(Host::new(generation, json, source.clone(), hub));
         api::install(&lua, &host, settings).map_err(fault)?;
+        let globals = lua.globals();
         sandbox::close(&lua).map_err(fault)?;
-        run_top_level(&lua, source).map_err(fault)?;
-        let mut warnings = stray_globals(&lua, source).map_err(fault)?;
+        let modules = run_top_level(&lua, source, globals).map_err(fault)?;
+        let mut warnings = stray_globals(&lua.globals(), source).map_err(fault)?;
+        for (module, environment) in modules.environments() {
+            warnings.extend(stray_globals(&environment, &module).map_err(fault)?);
+        }
         let handlers = Handlers::read(&lua, source, &mut warnings)?;
         host.set_loaded();
         Ok(Engine { lua, host, handlers, warnings })
@@ -106,6 +113,31 @@ impl Engine {
         self.call(function, args().map_err(|error| self.failed(&error))?)
     }
 
+    /// When the next timer is due.
+    pub fn next_timer(&self) -> Option<Instant> {
+        self.host.next_timer()
+    }
+
+    /// A timer that is due by now, to be called with [`Engine::on_timer`].
+    pub fn take_due_timer(&self) -> Option<Function> {
+        self.host.take_due_timer(self.host.clock.now())
+    }
+
+    pub fn on_timer(&self, function: &Function) -> Result<(), HandlerError> {
+        let _call = self.host.enter_hook("timer");
+        self.call(function, ())
+    }
+
+    /// How many timers the script may have at once.
+    pub fn set_timers_max(&self, max: usize) {
+        self.host.set_timers_max(max);
+    }
+
+    /// The clock of timers and of what is stored.
+    pub fn clock(&self) -> &Clock {
+        &self.host.clock
+    }
+
     /// One step of garbage collection, for when there is nothing else to do.
     pub fn gc_step(&self) {
         // A step fails only in a finaliser, and Luau runs none of the script's.
@@ -113,7 +145,9 @@ impl Engine {
     }
 
     fn call(&self, function: &Function, args: impl IntoLuaMulti) -> Result<(), HandlerError> {
-        function.call::<()>(args).map_err(|error| self.failed(&error))
+        let result = function.call::<()>(args);
+        self.host.settle_timers(result.is_ok());
+        result.map_err(|error| self.failed(&error))
     }
 
     fn failed(&self, error: &mlua::Error) -> HandlerError {
@@ -121,14 +155,21 @@ impl Engine {
     }
 }
 
-fn run_top_level(lua: &Lua, source: &Source) -> mlua::Result<()> {
-    let globals = lua.globals();
-    globals.raw_set("opcodes", lua.create_table()?)?;
-    globals.raw_set("on", lua.create_table()?)?;
+/// `globals` are what all environments start from, now read-only.
+fn run_top_level(lua: &Lua, source: &Source, globals: Table) -> mlua::Result<Rc<Modules>> {
+    let given = vec![("opcodes", lua.create_table()?), ("on", lua.create_table()?)];
+    let environment = lua.globals();
+    for (name, table) in &given {
+        environment.raw_set(*name, table)?;
+    }
+    let modules = Modules::new(source, globals, given);
+    environment.raw_set("require", modules.require(lua, "")?)?;
     lua.load(source.text.as_str())
         .set_name(format!("@{}", source.path))
         .set_mode(ChunkMode::Text)
-        .exec()
+        .exec()?;
+    modules.close();
+    Ok(modules)
 }
 
 #[cfg(test)]

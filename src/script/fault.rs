@@ -54,12 +54,26 @@ impl Fault {
     /// What mlua reports, without its own prefixes and frames.
     pub fn from_lua(error: &mlua::Error, source: &Source) -> Fault {
         let (message, traceback) = plain(error);
-        let frames = script_frames(&traceback, source);
-        let at = format!("{}:", source.path);
-        let (line, message) = match split_line(&message, &at) {
-            Some((line, rest)) => (Some(line), rest),
-            None => (frames.first().and_then(|frame| split_frame(frame, &at)), message.as_str()),
+        let modules = source.modules.all();
+        let sources: Vec<(&Source, String)> = std::iter::once(source)
+            .chain(modules.iter().map(|module| &**module))
+            .map(|source| (source, format!("{}:", source.path)))
+            .collect();
+        let frames = script_frames(&traceback, &sources);
+        let said = |(source, at): &(&'_ Source, String)| {
+            split_line(&message, at).map(|(line, rest)| (line, rest, source.path.clone()))
         };
+        let first = |(source, at): &(&'_ Source, String)| {
+            let line = frames.first().and_then(|frame| split_frame(frame, at))?;
+            Some((line, message.as_str(), source.path.clone()))
+        };
+        let found = sources.iter().find_map(said).or_else(|| sources.iter().find_map(first));
+        let (line, message, path) = match found {
+            Some((line, message, path)) => (Some(line), message, path),
+            None => (None, message.as_str(), source.path.clone()),
+        };
+        let source =
+            sources.iter().find(|(known, _)| known.path == path).map_or(source, |(s, _)| s);
         let mut fault = Fault::at(source, line, message);
         fault.frames = frames;
         fault
@@ -158,13 +172,12 @@ pub fn caught(error: &mlua::Error, source: &Source) -> String {
     Fault::from_lua(error, source).summary()
 }
 
-/// The frames that are lines of the script.
-fn script_frames(traceback: &str, source: &Source) -> Vec<String> {
-    let at = format!("{}:", source.path);
+/// The frames that are lines of the script and its modules.
+fn script_frames(traceback: &str, sources: &[(&Source, String)]) -> Vec<String> {
     traceback
         .lines()
         .map(str::trim)
-        .filter(|frame| frame.starts_with(&at))
+        .filter(|frame| sources.iter().any(|(_, at)| frame.starts_with(at)))
         .map(|frame| frame.replacen(": in ", " in ", 1))
         .take(FRAMES_MAX)
         .collect()

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::fault::{Fault, LoadError};
-use super::source::Source;
+use super::source::{LookedAt, Source};
 
 /// A script larger than this is not a script. Reading stops here.
 pub const SOURCE_BYTES_MAX: usize = 1024 * 1024;
@@ -18,17 +18,28 @@ impl Source {
         let refused = |why: String| LoadError::from(Fault::new(format!("{shown}: {why}")));
         let bytes =
             read_bytes(path).map_err(|error| refused(format!("can not be read: {error}")))?;
+        Source::from_bytes(&shown, bytes).map_err(refused)
+    }
+
+    /// The text that these bytes are, or why they are none.
+    pub(super) fn from_bytes(shown: &str, bytes: Vec<u8>) -> Result<Source, String> {
         if bytes.len() > SOURCE_BYTES_MAX {
-            return Err(refused(format!("is larger than {SOURCE_BYTES_MAX} bytes")));
+            return Err(format!("is larger than {SOURCE_BYTES_MAX} bytes"));
         }
         match String::from_utf8(bytes) {
             Ok(text) => Ok(Source::new(shown, text)),
             Err(error) => {
                 let valid = error.utf8_error().valid_up_to();
                 let line = 1 + memchr::memchr_iter(b'\n', &error.as_bytes()[..valid]).count();
-                Err(refused(format!("line {line} is not UTF-8")))
+                Err(format!("line {line} is not UTF-8"))
             }
         }
+    }
+
+    /// Whether this is what is on disk, modules included.
+    pub fn is_on_disk(&self, text: &str) -> bool {
+        let same = |(path, bytes): LookedAt| read_bytes(&path).ok() == bytes;
+        self.text == text && self.modules.looked_at().into_iter().all(same)
     }
 }
 

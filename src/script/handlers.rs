@@ -61,11 +61,11 @@ impl Handlers {
 
 /// The script's own globals, which it hardly means to have: they do not survive a reload, and a
 /// missing `local` makes one.
-pub fn stray_globals(lua: &Lua, source: &Source) -> mlua::Result<Vec<String>> {
+pub fn stray_globals(environment: &Table, source: &Source) -> mlua::Result<Vec<String>> {
     let mut warnings = Vec::new();
-    for pair in lua.globals().pairs::<Value, Value>() {
+    for pair in environment.pairs::<Value, Value>() {
         let name = pair?.0.to_string()?;
-        if !matches!(name.as_str(), "opcodes" | "on") {
+        if !matches!(name.as_str(), "opcodes" | "on" | "require") {
             let place = place(source, &name);
             warnings.push(format!("{place}'{name}' is a global, write 'local {name}'"));
         }

@@ -2,11 +2,14 @@
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
-use mlua::{AnyUserData, Lua, Value};
+use mlua::{AnyUserData, Function, Lua, Value};
 
 use super::clients::Clients;
+use super::clock::Clock;
 use super::source::Source;
+use super::timers::Timers;
 use super::value::{Access, Json, TEXT_BYTES_MAX, type_name};
 use crate::hub::{Client, Hub, Payload};
 use crate::message::{Message, Text};
@@ -16,12 +19,14 @@ pub struct Host {
     pub generation: u64,
     pub json: Json,
     pub source: Source,
+    pub clock: Clock,
     hub: Rc<RefCell<Hub>>,
     loaded: Cell<bool>,
     /// The number of the call that is running or ran last; a `msg` of another one has expired.
     call: Cell<u64>,
     handling: RefCell<Handling>,
     clients: Clients,
+    timers: RefCell<Timers<Function>>,
 }
 
 /// What is being handled.
@@ -43,6 +48,13 @@ struct Current {
 #[derive(Clone, Copy)]
 pub struct MessageHandle(u64);
 
+/// A timer as the script holds it.
+#[derive(Clone, Copy)]
+pub struct TimerHandle(u64);
+
+/// Timers at once, where the config says nothing else.
+const TIMERS_MAX: usize = 1_000;
+
 /// Ends the call when it goes out of scope: every `msg` of it has expired then.
 pub struct Call<'a>(&'a Host);
 
@@ -58,11 +70,13 @@ impl Host {
             generation,
             json,
             source,
+            clock: Clock::default(),
             hub,
             loaded: Cell::new(false),
             call: Cell::new(0),
             handling: RefCell::default(),
             clients: Clients::default(),
+            timers: RefCell::new(Timers::new(TIMERS_MAX)),
         }
     }
 
@@ -73,10 +87,15 @@ impl Host {
 
     /// The hub, for one host function. The borrow must end before Lua runs again.
     pub fn hub(&self) -> mlua::Result<RefMut<'_, Hub>> {
-        if !self.loaded.get() {
-            return Err(mlua::Error::runtime("can not be called while the script loads"));
-        }
+        self.check_loaded()?;
         self.hub.try_borrow_mut().map_err(mlua::Error::external)
+    }
+
+    fn check_loaded(&self) -> mlua::Result<()> {
+        match self.loaded.get() {
+            true => Ok(()),
+            false => Err(mlua::Error::runtime("can not be called while the script loads")),
+        }
     }
 
     // Calls.
@@ -92,6 +111,7 @@ impl Host {
     fn enter(&self, handling: Handling) -> Call<'_> {
         self.call.set(self.call.get() + 1);
         self.handling.replace(handling);
+        self.timers.borrow_mut().begin();
         Call(self)
     }
 
@@ -104,6 +124,49 @@ impl Host {
                 current.message.opcode.as_ref().map(|opcode| opcode.as_str().to_owned())
             }
         }
+    }
+
+    /// Keeps or undoes what the call did to timers.
+    pub fn settle_timers(&self, succeeded: bool) {
+        let mut timers = self.timers.borrow_mut();
+        match succeeded {
+            true => timers.commit(),
+            false => timers.rollback(),
+        }
+    }
+
+    // Timers.
+
+    pub fn set_timers_max(&self, max: usize) {
+        self.timers.borrow().set_max(max);
+    }
+
+    pub fn start_timer(
+        &self,
+        function: &str,
+        wait: Duration,
+        repeats: bool,
+        calls: Function,
+    ) -> mlua::Result<TimerHandle> {
+        self.check_loaded()?;
+        let mut timers = self.timers.borrow_mut();
+        timers.start(self.clock.now(), wait, repeats, calls).map(TimerHandle).ok_or_else(|| {
+            let max = timers.max();
+            mlua::Error::runtime(format!("{function}: {max} timers run (script.timers_max)"))
+        })
+    }
+
+    pub fn cancel_timer(&self, timer: TimerHandle) -> mlua::Result<bool> {
+        Ok(self.timers.borrow_mut().cancel(timer.0))
+    }
+
+    pub fn next_timer(&self) -> Option<Instant> {
+        self.timers.borrow().next()
+    }
+
+    /// What a timer that is due calls.
+    pub fn take_due_timer(&self, now: Instant) -> Option<Function> {
+        self.timers.borrow_mut().take_due(now)
     }
 
     // Messages.

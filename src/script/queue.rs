@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use crate::close::CloseReason;
 use crate::message::Message;
@@ -77,12 +78,21 @@ impl Queue {
         state.events.is_empty() && state.requests.is_empty()
     }
 
-    /// Waits until there is something, then takes all of it: requests were made before the events
+    /// Waits until there is something, or until that time, then takes all of it: requests were made before the events
     /// they are returned with, or among them.
-    pub fn take(&self, events: &mut VecDeque<Event>) -> Vec<Request> {
+    pub fn take(&self, events: &mut VecDeque<Event>, until: Option<Instant>) -> Vec<Request> {
         let mut state = self.lock();
         while state.events.is_empty() && state.requests.is_empty() {
-            state = self.shared.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let Some(until) = until else {
+                state = self.shared.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let woken = self.shared.filled.wait_timeout(state, left);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
         std::mem::swap(&mut state.events, events);
         std::mem::take(&mut state.requests)

@@ -1,6 +1,8 @@
 //! The text of a script as it was read, and how people refer to it.
 
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One version of the script's text.
 #[derive(Clone, Debug)]
@@ -8,25 +10,75 @@ pub struct Source {
     /// The path as it was configured; what errors and logs say.
     pub path: String,
     pub text: String,
-    /// SHA-256 of the text, in hex.
-    pub hash: String,
+    /// SHA-256 of this text, in hex.
+    hash: String,
+    /// The modules that it has required, as they were read; shared by its clones.
+    pub modules: ModuleSources,
+}
+
+/// What was read besides the script itself.
+#[derive(Clone, Debug, Default)]
+pub struct ModuleSources(Arc<Mutex<Required>>);
+
+#[derive(Debug, Default)]
+struct Required {
+    sources: Vec<Arc<Source>>,
+    looked_at: Vec<LookedAt>,
+}
+
+/// A file and what was in it; `None` where it could not be read.
+pub type LookedAt = (PathBuf, Option<Vec<u8>>);
+
+impl ModuleSources {
+    pub fn add(&self, source: Source) -> Arc<Source> {
+        let source = Arc::new(source);
+        self.lock().sources.push(Arc::clone(&source));
+        source
+    }
+
+    pub fn note(&self, file: &Path, bytes: Option<Vec<u8>>) {
+        self.lock().looked_at.push((file.to_owned(), bytes));
+    }
+
+    pub fn all(&self) -> Vec<Arc<Source>> {
+        self.lock().sources.clone()
+    }
+
+    pub fn looked_at(&self) -> Vec<LookedAt> {
+        self.lock().looked_at.clone()
+    }
+
+    /// Whatever panicked while it held the lock has left whole entries.
+    fn lock(&self) -> MutexGuard<'_, Required> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Source {
     pub fn new(path: impl Into<String>, text: impl Into<String>) -> Source {
         let text = text.into();
-        let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
-        let mut hash = String::with_capacity(64);
-        for byte in digest.as_ref() {
-            // Writing to a String does not fail.
-            let _ = write!(hash, "{byte:02x}");
+        let hash = sha256(&text);
+        Source { path: path.into(), text, hash, modules: ModuleSources::default() }
+    }
+
+    /// SHA-256 in hex: of the text, or of the hashes of all texts where it has modules.
+    pub fn hash(&self) -> String {
+        let modules = self.modules.all();
+        match modules.is_empty() {
+            true => self.hash.clone(),
+            false => {
+                let hashes =
+                    modules.iter().map(|module| format!("{} {}\n", module.hash, module.path));
+                sha256(&format!("{}\n{}", self.hash, hashes.collect::<String>()))
+            }
         }
-        Source { path: path.into(), text, hash }
     }
 
     /// The first six digits of the hash: enough to tell versions apart in a log.
-    pub fn short_hash(&self) -> &str {
-        self.hash.get(..6).unwrap_or(&self.hash)
+    pub fn short_hash(&self) -> String {
+        let mut hash = self.hash();
+        hash.truncate(6);
+        hash
     }
 
     /// The text of a line; the first line is 1.
@@ -46,6 +98,16 @@ impl Source {
             })
             .map(|index| index + 1)
     }
+}
+
+fn sha256(text: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    let mut hash = String::with_capacity(64);
+    for byte in digest.as_ref() {
+        // Writing to a String does not fail.
+        let _ = write!(hash, "{byte:02x}");
+    }
+    hash
 }
 
 #[cfg(test)]

@@ -13,7 +13,13 @@ use crate::hub::{Client, Delivery, Hub, HubLimits};
 use crate::message::{Message, MessageLimits};
 use crate::session::{ClientInfo, ClientKind, Scheme, SessionId};
 
-pub const LIMITS: HubLimits = HubLimits { name_bytes_max: 128, failed_claims_max: 5 };
+pub const LIMITS: HubLimits = HubLimits {
+    name_bytes_max: 128,
+    failed_claims_max: 5,
+    rooms_per_client_max: 32,
+    attributes_bytes_max: 16 * 1024,
+    store_bytes_max: 64 * 1024,
+};
 pub const DEFAULT_SCRIPT: &str = include_str!("../../scripts/opcodes.lua");
 
 pub struct Stage {
@@ -127,6 +133,14 @@ pub fn told(delivery: &Delivery) -> String {
         Delivery::Broadcast { text, except: None } => format!("all < {}", utf8(text.as_bytes())),
         Delivery::Broadcast { text, except: Some(id) } => {
             format!("all but {} < {}", id.serial, utf8(text.as_bytes()))
+        }
+        Delivery::Room { to, text, except } => {
+            let to: Vec<String> = to
+                .iter()
+                .filter(|id| Some(**id) != *except)
+                .map(|id| id.serial.to_string())
+                .collect();
+            format!("{} < {}", to.join("+"), utf8(text.as_bytes()))
         }
         Delivery::Register { to, uuid } => format!("{} is {uuid}", to.serial),
         Delivery::Close { to, reason } => {

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::engine::Engine;
 use super::fault::{HandlerError, LoadError};
 use super::queue::{Event, Queue, Request};
+use super::reload::Watched;
 use super::reply::ErrorReply;
 use super::source::Source;
 use crate::close::CloseReason;
@@ -24,6 +25,10 @@ use crate::session::{ClientInfo, SessionId};
 /// After this many events the workers get what they caused, even if more are waiting: enough to
 /// make a hand-over cheap per event, few enough that the first of them waits under 0.1 ms.
 const EVENTS_PER_HAND_OVER: usize = 64;
+
+/// Stored values whose time is over that are freed at each hand-over, so that it takes microseconds;
+/// what they are is gone already.
+const SWEPT_PER_HAND_OVER: usize = 64;
 
 /// Which version of the script runs, and whether it is the one on disk.
 #[derive(Clone, Debug)]
@@ -43,6 +48,9 @@ pub struct Setup {
     pub settings: Map<String, Setting>,
     pub workers: Vec<mpsc::Sender<Vec<Delivery>>>,
     pub limits: HubLimits,
+    pub timers_max: usize,
+    /// Where the watch learns what was read.
+    pub watched: Watched,
 }
 
 /// The state of the thread. Stays on it: the VM is bound to one thread.
@@ -51,6 +59,8 @@ pub struct ScriptThread {
     engine: Engine,
     file: PathBuf,
     settings: Map<String, Setting>,
+    timers_max: usize,
+    watched: Watched,
     workers: Vec<mpsc::Sender<Vec<Delivery>>>,
     status: Arc<Mutex<Status>>,
 }
@@ -59,16 +69,19 @@ impl ScriptThread {
     /// Loads the first generation.
     pub fn new(setup: Setup) -> Result<ScriptThread, LoadError> {
         let hub = Rc::new(RefCell::new(Hub::new(setup.workers.len(), setup.limits)));
-        let engine = load(&setup.source, 1, &hub, &setup.settings, false)?;
-        let status = Status { generation: 1, hash: setup.source.hash, rejected: None };
+        let engine = load(&setup.source, 1, &hub, &setup.settings, setup.timers_max, false)?;
+        let status = Status { generation: 1, hash: setup.source.hash(), rejected: None };
         let thread = ScriptThread {
             hub,
             engine,
             file: setup.file,
             settings: setup.settings,
+            timers_max: setup.timers_max,
+            watched: setup.watched,
             workers: setup.workers,
             status: Arc::new(Mutex::new(status)),
         };
+        thread.watched.set(thread.engine.source().modules.looked_at());
         thread.announce("script loaded");
         Ok(thread)
     }
@@ -84,7 +97,7 @@ impl ScriptThread {
             if queue.is_empty() {
                 self.engine.gc_step();
             }
-            let requests = queue.take(&mut events);
+            let requests = queue.take(&mut events, self.engine.next_timer());
             let mut stops = false;
             for request in requests {
                 match request {
@@ -102,6 +115,7 @@ impl ScriptThread {
     /// Decides what was taken from the queue and hands the outcome over, in turns.
     fn decide_all(&mut self, events: &mut VecDeque<Event>) {
         loop {
+            self.call_timers();
             for event in events.drain(..events.len().min(EVENTS_PER_HAND_OVER)) {
                 self.confined(|thread| thread.decide(event));
             }
@@ -110,6 +124,22 @@ impl ScriptThread {
                 return;
             }
         }
+    }
+
+    /// Calls the timers that are due, but not more of them than messages: neither may keep the other
+    /// waiting.
+    fn call_timers(&mut self) {
+        for _ in 0..EVENTS_PER_HAND_OVER {
+            let Some(function) = self.engine.take_due_timer() else { break };
+            self.confined(|thread| {
+                if let Err(error) = thread.handle(|engine| engine.on_timer(&function)) {
+                    let (id, generation) = (error_id(), thread.engine.generation());
+                    tracing::error!(id, hook = "timer", generation, "handler failed: {error}");
+                }
+            });
+        }
+        let now = self.engine.clock().now();
+        self.hub.borrow_mut().store().sweep(SWEPT_PER_HAND_OVER, now);
     }
 
     /// Does one thing. A panic is relay's own bug; it must not end the decisions for everybody, so
@@ -232,7 +262,7 @@ impl ScriptThread {
     /// and good.
     fn reload(&mut self) {
         let source = match Source::read(&self.file) {
-            Ok(source) if source.text == self.engine.source().text => {
+            Ok(source) if self.engine.source().is_on_disk(&source.text) => {
                 if self.status_mut(|status| status.rejected.take()).is_some() {
                     self.announce("the script on disk is again the one that runs");
                 }
@@ -241,20 +271,27 @@ impl ScriptThread {
             Ok(source) => source,
             Err(error) => return self.reject(&error),
         };
-        match load(&source, self.engine.generation() + 1, &self.hub, &self.settings, true) {
+        let next = self.engine.generation() + 1;
+        match load(&source, next, &self.hub, &self.settings, self.timers_max, true) {
             Ok(engine) => {
                 self.engine = engine;
                 self.status_mut(|status| {
                     *status = Status {
                         generation: self.engine.generation(),
-                        hash: source.hash.clone(),
+                        hash: source.hash(),
                         rejected: None,
                     };
                 });
+                self.watched.set(source.modules.looked_at());
                 self.announce("script reloaded");
                 self.hand_over();
             }
-            Err(error) => self.reject(&error),
+            Err(error) => {
+                // What runs may come back by way of any file, and so may a good version.
+                let running = self.engine.source().modules.looked_at();
+                self.watched.set([running, source.modules.looked_at()].concat());
+                self.reject(&error);
+            }
         }
     }
 
@@ -284,9 +321,11 @@ fn load(
     generation: u64,
     hub: &Rc<RefCell<Hub>>,
     settings: &Map<String, Setting>,
+    timers_max: usize,
     reload: bool,
 ) -> Result<Engine, LoadError> {
     let engine = Engine::load(source, generation, Rc::clone(hub), settings)?;
+    engine.set_timers_max(timers_max);
     transact(hub, || engine.on_load(reload))?;
     Ok(engine)
 }

@@ -6,12 +6,13 @@ use mlua::{Lua, UserDataFields, UserDataMethods, UserDataRegistry, Value};
 
 use super::{no_such_field, optional_text_argument, read_only, text_argument, utf8};
 use crate::close::CloseReason;
-use crate::hub::RegisterError;
+use crate::hub::{JoinError, RegisterError};
 use crate::script::clients::ClientHandle;
 use crate::script::host::Host;
 use crate::script::reply::ErrorReply;
+use crate::script::value::Access;
 
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 17] = [
     "id",
     "kind",
     "transport",
@@ -25,6 +26,10 @@ const KNOWN: [&str; 13] = [
     "send",
     "error",
     "close",
+    "join",
+    "leave",
+    "get",
+    "set",
 ];
 
 /// The reason of a close frame: 125 bytes of payload less two for the code (RFC 6455, 5.5).
@@ -34,6 +39,8 @@ pub fn register(lua: &Lua, host: &Rc<Host>) -> mlua::Result<()> {
     lua.register_userdata_type::<ClientHandle>(|registry| {
         fields(registry);
         methods(registry, host);
+        rooms(registry, host);
+        attributes(registry, host);
         registry.add_meta_field("__type", "client");
         registry.add_meta_method("__tostring", |_, client, ()| {
             Ok(format!("client {} ({})", client.0.id().serial, client.0.info.kind.name()))
@@ -114,6 +121,59 @@ fn methods(registry: &mut UserDataRegistry<ClientHandle>, host: &Rc<Host>) {
         let reason = close_reason(&code, &reason)?;
         hub.hub()?.close(&client.0, reason);
         Ok(())
+    });
+}
+
+fn rooms(registry: &mut UserDataRegistry<ClientHandle>, host: &Rc<Host>) {
+    let hub = Rc::clone(host);
+    registry.add_method("join", move |_, client, room: Value| {
+        // As with names: what a peer asks for may be anything.
+        let mut hub = hub.hub()?;
+        let joined = match room_name(&room) {
+            Some(room) => hub.join(&client.0, &room),
+            None => Err(JoinError::Invalid),
+        };
+        Ok(match joined {
+            Ok(changed) => (changed, None),
+            Err(why) => (false, Some(why.code())),
+        })
+    });
+    let hub = Rc::clone(host);
+    registry.add_method("leave", move |_, client, room: Value| {
+        let mut hub = hub.hub()?;
+        Ok(room_name(&room).is_some_and(|room| hub.leave(&client.0, &room)))
+    });
+}
+
+fn room_name(room: &Value) -> Option<String> {
+    match room {
+        Value::String(room) => utf8(room),
+        _ => None,
+    }
+}
+
+fn attributes(registry: &mut UserDataRegistry<ClientHandle>, host: &Rc<Host>) {
+    let of = Rc::clone(host);
+    registry.add_method("get", move |lua, client, key: Value| {
+        let key = text_argument("client:get", "key", &key)?;
+        match client.0.attribute(&key) {
+            Some(json) => of.json.decode_valid(lua, &json, Access::Editable),
+            None => Ok(Value::Nil),
+        }
+    });
+    let of = Rc::clone(host);
+    registry.add_method("set", move |_, client, (key, value): (Value, Value)| {
+        let key = text_argument("client:set", "key", &key)?;
+        let json = match &value {
+            Value::Nil => None,
+            value => Some(of.json.encode(value)?),
+        };
+        of.hub()?.set_attribute(&client.0, &key, json.as_deref()).map_err(|error| {
+            let max = error.bytes_max;
+            mlua::Error::runtime(format!(
+                "client:set: over {max} bytes for one client (limits.attributes_bytes_max)"
+            ))
+        })
     });
 }
 

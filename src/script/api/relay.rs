@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use mlua::{Lua, Table, Value};
 
-use super::utf8;
+use super::{optional_text_argument, utf8};
 use crate::hub::{Address, Client};
 use crate::script::clients::ClientHandle;
 use crate::script::host::Host;
@@ -30,8 +30,12 @@ pub fn table(lua: &Lua, host: &Rc<Host>) -> mlua::Result<Table> {
         "broadcast",
         lua.create_function(move |_, (what, options): (Value, Value)| {
             let payload = of.payload(&what)?;
-            let except = except(&options)?;
-            Ok(of.hub()?.broadcast(payload, except.as_ref()))
+            let Receivers { except, room } = Receivers::read(&options)?;
+            let mut hub = of.hub()?;
+            Ok(match room {
+                Some(room) => hub.broadcast_to_room(&room, payload, except.as_ref()),
+                None => hub.broadcast(payload, except.as_ref()),
+            })
         })?,
     )?;
     let of = Rc::clone(host);
@@ -47,7 +51,14 @@ pub fn table(lua: &Lua, host: &Rc<Host>) -> mlua::Result<Table> {
         })?,
     )?;
     let of = Rc::clone(host);
-    relay.raw_set("count", lua.create_function(move |_, ()| Ok(of.hub()?.registered()))?)?;
+    relay.raw_set(
+        "count",
+        lua.create_function(move |_, room: Value| {
+            let room = optional_text_argument("relay.count", "room", &room)?;
+            let hub = of.hub()?;
+            Ok(room.map_or_else(|| hub.registered(), |room| hub.count(&room)))
+        })?,
+    )?;
     relay.raw_set("now", lua.create_function(|_, ()| Ok(now()))?)?;
     Ok(relay)
 }
@@ -111,43 +122,51 @@ impl Name {
     }
 }
 
-/// The client of `{except = client}`.
-fn except(options: &Value) -> mlua::Result<Option<Rc<Client>>> {
-    let problem = |why: String| mlua::Error::runtime(format!("relay.broadcast: {why}"));
-    let options = match options {
-        Value::Nil => return Ok(None),
-        Value::Table(options) => options,
-        other => {
-            let found = type_name(other);
-            return Err(problem(format!(
-                "options must be a table like {{except = client}}, not a {found}"
-            )));
-        }
-    };
-    let mut except = None;
-    options.for_each(|key: Value, value: Value| {
-        let known = matches!(&key, Value::String(key) if *key.as_bytes() == *b"except");
-        if !known {
-            let key = key.to_string()?;
-            let suggestion = did_you_mean(&key, &["except"]);
-            return Err(problem(format!("unknown option '{key}'{suggestion}")));
-        }
-        let client = match &value {
-            Value::UserData(object) => {
-                object.borrow_scoped(|handle: &ClientHandle| Rc::clone(&handle.0)).ok()
-            }
-            _ => None,
-        };
-        match client {
-            Some(client) => except = Some(client),
-            None => {
+/// The options of a broadcast: `{except = client, room = name}`.
+#[derive(Default)]
+struct Receivers {
+    except: Option<Rc<Client>>,
+    room: Option<String>,
+}
+
+impl Receivers {
+    fn read(options: &Value) -> mlua::Result<Receivers> {
+        let problem = |why: String| mlua::Error::runtime(format!("relay.broadcast: {why}"));
+        let options = match options {
+            Value::Nil => return Ok(Receivers::default()),
+            Value::Table(options) => options,
+            other => {
+                let found = type_name(other);
                 return Err(problem(format!(
-                    "except must be a client, not a {}",
-                    type_name(&value)
+                    "options must be a table like {{except = client}}, not a {found}"
                 )));
             }
+        };
+        let mut receivers = Receivers::default();
+        options.for_each(|key: Value, value: Value| {
+            let key = key.to_string()?;
+            match key.as_str() {
+                "except" => receivers.except = Some(client(&value).map_err(problem)?),
+                "room" => {
+                    receivers.room = optional_text_argument("relay.broadcast", "room", &value)?;
+                }
+                _ => {
+                    let suggestion = did_you_mean(&key, &["except", "room"]);
+                    return Err(problem(format!("unknown option '{key}'{suggestion}")));
+                }
+            }
+            Ok(())
+        })?;
+        Ok(receivers)
+    }
+}
+
+fn client(value: &Value) -> Result<Rc<Client>, String> {
+    let client = match value {
+        Value::UserData(object) => {
+            object.borrow_scoped(|handle: &ClientHandle| Rc::clone(&handle.0)).ok()
         }
-        Ok(())
-    })?;
-    Ok(except)
+        _ => None,
+    };
+    client.ok_or_else(|| format!("except must be a client, not a {}", type_name(value)))
 }

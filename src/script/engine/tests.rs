@@ -8,6 +8,7 @@ mod api;
 mod default_script;
 mod faults;
 mod sandbox;
+mod state;
 
 /// What a piece of code in a handler sends, run for a message of an unregistered page.
 fn run(code: &str) -> Result<Vec<String>, String> {

@@ -4,6 +4,9 @@ use super::*;
 use crate::script::stage::{DEFAULT_SCRIPT, LIMITS, info, message, told};
 use crate::session::ClientKind;
 
+mod modules;
+mod timers;
+
 /// A script thread without its thread: what it decides is read from the worker's end.
 struct Room {
     thread: ScriptThread,
@@ -25,6 +28,8 @@ impl Room {
             settings: Map::new(),
             workers: vec![sender],
             limits: LIMITS,
+            timers_max: 3,
+            watched: Watched::default(),
         };
         let thread = ScriptThread::new(setup).unwrap_or_else(|error| panic!("{error}"));
         Room { thread, worker, file }

@@ -56,7 +56,9 @@ impl<'a> Writer<'a> {
             value if value.is_null() => self.out.extend_from_slice(b"null"),
             Value::Boolean(true) => self.out.extend_from_slice(b"true"),
             Value::Boolean(false) => self.out.extend_from_slice(b"false"),
-            Value::Integer(integer) => self.out.extend_from_slice(integer.to_string().as_bytes()),
+            // A whole number of Luau's: a double all the same. Written as digits, one beyond 2^53
+            // would be read as a text.
+            Value::Integer(integer) => self.number(*integer as f64)?,
             Value::Number(number) => self.number(*number)?,
             Value::String(text) => self.string(text)?,
             Value::Table(table) => self.table(table)?,

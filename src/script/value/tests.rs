@@ -144,6 +144,7 @@ fn what_has_no_json_is_refused_with_its_path() {
         for i = 9, 1, -1 do t[i] = i end return t";
     assert_eq!(encode(hashed), Ok("[1,2,3,4,5,6,7,8,9]".to_owned()));
     assert_eq!(encode("return {}"), Ok("{}".to_owned()));
+    assert_eq!(encode("return 2^60"), Ok("1.152921504606847e+18".to_owned()));
     assert_eq!(encode("return 2^53"), Ok("9007199254740992".to_owned()));
     assert_eq!(encode("return {['\\xff'] = 1}").map_err(|_| ()), Err(()));
 }

@@ -10,7 +10,6 @@ fn nothing_that_reaches_outside_is_there() {
         "loadstring",
         "loadfile",
         "dofile",
-        "require",
         "package",
         "getfenv",
         "setfenv",
