@@ -52,9 +52,10 @@ impl Outbound {
         self.bytes > limits.bytes_max || self.messages > limits.messages_max
     }
 
-    /// Whether acks to a client that never reads are to be left out.
-    pub fn is_half_full(&self, limits: QueueLimits) -> bool {
-        self.bytes > limits.bytes_max / 2 || self.messages > limits.messages_max / 2
+    /// Whether acks to a client that never reads are to be left out, with `coming` messages more on
+    /// their way.
+    pub fn is_half_full(&self, limits: QueueLimits, coming: usize) -> bool {
+        self.bytes > limits.bytes_max / 2 || self.messages + coming > limits.messages_max / 2
     }
 
     /// Appends whole frames that are a part of `buffer`; `written` bytes of them have gone out
@@ -147,7 +148,7 @@ mod tests {
         queue.push_frames(frames("aaaaa"), 2, 1);
         assert_eq!((queue.bytes, queue.messages), (3, 1));
         queue.push_frames(frames("bbbbb"), 0, 2);
-        assert!(!queue.exceeds(limits) && queue.is_half_full(limits));
+        assert!(!queue.exceeds(limits) && queue.is_half_full(limits, 0));
         queue.push_frames(frames("ccc"), 0, 1);
         assert!(queue.exceeds(limits));
         queue.advance(3 + 4);

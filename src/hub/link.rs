@@ -26,6 +26,8 @@ pub struct Link {
     undecided_bytes: Cell<usize>,
     /// Whether its task has stopped until one of them is decided.
     awaits_decision: Cell<bool>,
+    /// Acks gathered in this turn.
+    acks: Cell<usize>,
     /// The turn it was last written to.
     pub(super) turn: Cell<u64>,
     /// Its place among the shard's members, if it receives broadcasts.
@@ -69,6 +71,7 @@ impl Link {
             undecided: Cell::new(0),
             undecided_bytes: Cell::new(0),
             awaits_decision: Cell::new(false),
+            acks: Cell::new(0),
             turn: Cell::new(0),
             place: Cell::new(None),
             uuid: RefCell::new(None),
@@ -208,13 +211,19 @@ impl Link {
         frame
     }
 
-    /// Whether acks may be left out: a backend that never reads must not be cut for them.
-    pub(super) fn may_drop_acks(&self, limits: QueueLimits) -> bool {
-        self.encoding == Encoding::Raw && self.output.borrow().outbound.is_half_full(limits)
+    /// Whether one more ack of this turn is to be sent: a backend that never reads must not be cut
+    /// for acks, so from half a queue on they are left out.
+    pub(super) fn wants_ack(&self, limits: QueueLimits) -> bool {
+        let coming = self.acks.get();
+        let wanted = self.encoding == Encoding::WebSocket
+            || !self.output.borrow().outbound.is_half_full(limits, coming);
+        self.acks.set(coming + usize::from(wanted));
+        wanted
     }
 
     /// Writes a turn's share, or queues what the socket does not take.
     pub(super) fn write(&self, parts: &[Part<'_>], limits: QueueLimits) {
+        self.acks.set(0);
         let mut output = self.output.borrow_mut();
         output.write(parts, self.one_by_one());
         if output.outbound.exceeds(limits) {

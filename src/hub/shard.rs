@@ -131,7 +131,7 @@ impl Shard {
     fn decided(&mut self, to: SessionId, bytes: usize, ack: bool) {
         let Some(link) = self.link(to).cloned() else { return };
         link.decided(bytes);
-        if ack && link.is_open() && !link.may_drop_acks(self.queue_limits) {
+        if ack && link.is_open() && link.wants_ack(self.queue_limits) {
             let uuid = link.uuid.borrow();
             self.turn.send(to.slot, next(uuid.as_deref()).as_bytes(), link.encoding);
         }

@@ -4,6 +4,7 @@
 #[macro_use]
 mod harness;
 mod client;
+mod process;
 mod wire;
 
 mod architecture;

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::binary::Process;
 use crate::client::{Client, Door, Heard, Transport};
 use crate::harness::{DEADLINE, Setup, TempDir, shipped};
+use crate::process::Process;
 
 /// The shipped script with more behind it.
 fn script_with(more: &str) -> String {

@@ -1,0 +1,169 @@
+//! The relay's own binary, started as an operator starts it.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::harness::{DEADLINE, TempDir, eventually, shipped};
+
+/// A relay in a process of its own, in an empty directory. Killed at the end if it still runs.
+pub struct Process {
+    child: Child,
+    stdout: Lines,
+    stderr: Lines,
+    _directory: TempDir,
+}
+
+impl Process {
+    /// The relay with the shipped config and these flags.
+    pub fn relay(flags: &[&str]) -> Process {
+        let config = shipped("relay.toml").display().to_string();
+        // A flag's path starts from the current directory, which is not the repository.
+        Process::start(
+            &[&["--config", &config, "--set", "tls.directory=certs"], flags].concat(),
+            &[],
+        )
+    }
+
+    /// The relay with these flags and files in its directory only.
+    pub fn start(flags: &[&str], files: &[(&str, &str)]) -> Process {
+        let directory = TempDir::new();
+        for (name, text) in files {
+            directory.write(name, text);
+        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_relay"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("RELAY_") {
+                command.env_remove(name);
+            }
+        }
+        command.args(flags).current_dir(directory.file("."));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the relay's binary");
+        let stdout = Lines::of(child.stdout.take().expect("piped"));
+        let stderr = Lines::of(child.stderr.take().expect("piped"));
+        Process { child, stdout, stderr, _directory: directory }
+    }
+
+    /// The bound addresses, as it prints them.
+    pub fn listening(&mut self, count: usize) -> Vec<(String, SocketAddr)> {
+        let since = Instant::now();
+        while self.stdout.get().len() < count {
+            let ended = self.child.try_wait().expect("our own child");
+            let log = self.stderr.text_from(0);
+            assert!(ended.is_none(), "expected the relay to run: {ended:?}\n{log}");
+            assert!(since.elapsed() < DEADLINE, "expected {count} addresses in time\n{log}");
+            thread::sleep(Duration::from_millis(2));
+        }
+        let lines = self.stdout.get();
+        assert_eq!(lines.len(), count, "expected a line for each address and no other: {lines:?}");
+        let parse = |line: &String| {
+            let url = line.strip_prefix("listening on ")?;
+            let (scheme, addr) = url.split_once("://")?;
+            Some((scheme.to_owned(), addr.parse().ok()?))
+        };
+        let parsed = lines.iter().map(|line| parse(line).unwrap_or_else(|| panic!("{line:?}")));
+        parsed.collect()
+    }
+
+    /// The first of the bound addresses, where it is not known how many there are.
+    pub fn listening_at_least_one(&mut self) -> SocketAddr {
+        let since = Instant::now();
+        while self.stdout.get().is_empty() {
+            assert!(
+                since.elapsed() < DEADLINE,
+                "expected an address\n{}",
+                self.stderr.text_from(0)
+            );
+            thread::sleep(Duration::from_millis(2));
+        }
+        let count = self.stdout.get().len();
+        self.listening(count)[0].1
+    }
+
+    /// How many lines it has logged so far.
+    pub fn log_lines(&self) -> usize {
+        self.stderr.get().len()
+    }
+
+    /// What it logs from that line on, up to the line that says this.
+    pub async fn log_until(&self, from: usize, said: &str) -> String {
+        eventually(&format!("{said:?} in the log"), async || {
+            self.stderr.text_from(from).contains(said)
+        })
+        .await;
+        self.stderr.text_from(from)
+    }
+
+    pub fn signal(&self, name: &str) {
+        // The shell's own kill: the command may not be installed.
+        let kill = format!("kill -{name} {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &kill]).status().expect("a shell");
+        assert!(status.success(), "expected to be able to signal our own child");
+    }
+
+    /// Waits for its end; `None` where a signal ended it.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        let since = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("our own child") {
+                return status.code();
+            }
+            let log = self.stderr.text_from(0);
+            assert!(since.elapsed() < 2 * DEADLINE, "expected the relay to end in time\n{log}");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Everything it wrote, once it has ended.
+    pub fn output(mut self) -> (Option<i32>, String, String) {
+        let code = self.exit_code();
+        self.stdout.wait();
+        self.stderr.wait();
+        (code, self.stdout.text_from(0), self.stderr.text_from(0))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended, which is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The lines of a pipe, as they come.
+struct Lines {
+    lines: Arc<Mutex<Vec<String>>>,
+    reader: Option<thread::JoinHandle<()>>,
+}
+
+impl Lines {
+    fn of(pipe: impl Read + Send + 'static) -> Lines {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&lines);
+        let reader = thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                shared.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            }
+        });
+        Lines { lines, reader: Some(reader) }
+    }
+
+    fn get(&self) -> Vec<String> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn text_from(&self, line: usize) -> String {
+        self.get().get(line..).unwrap_or_default().join("\n")
+    }
+
+    fn wait(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("no panic");
+        }
+    }
+}
