@@ -2,20 +2,24 @@
 //! its own, which also owns the hub.
 
 mod api;
+mod budget;
 mod clients;
 mod engine;
 mod fault;
 mod file;
+mod guards;
 mod handlers;
 mod host;
 mod intake;
 mod queue;
 mod reload;
+mod repeats;
 mod reply;
 mod sandbox;
 mod source;
 #[cfg(test)]
 mod stage;
+mod strikes;
 mod suggest;
 mod thread;
 mod value;
@@ -28,6 +32,7 @@ use std::thread::JoinHandle;
 use serde_json::{Map, Value as Setting};
 use tokio::sync::mpsc;
 
+pub use budget::{Budgets, Stuck};
 pub use engine::Engine;
 use fault::Fault;
 pub use fault::{HandlerError, LoadError};
@@ -58,11 +63,12 @@ impl Script {
         settings: Map<String, Setting>,
         workers: Vec<mpsc::Sender<Vec<Delivery>>>,
         limits: HubLimits,
+        budgets: Budgets,
     ) -> Result<Script, LoadError> {
         let source = Source::read(file)?;
         let known = source.text.clone().into_bytes();
         let queue = Queue::default();
-        let setup = Setup { file: file.to_owned(), source, settings, workers, limits };
+        let setup = Setup { file: file.to_owned(), source, settings, workers, limits, budgets };
         let (thread, status) = spawn(setup, queue.clone())?;
         let asked = queue.clone();
         let watch = Watch::start(file, known, move || asked.request(Request::Reload))
@@ -155,7 +161,7 @@ mod tests {
 
     fn start(file: &Path) -> (Result<Script, LoadError>, mpsc::Receiver<Vec<Delivery>>) {
         let (worker, outlet) = mpsc::channel(8);
-        (Script::start(file, Map::new(), vec![worker], stage::LIMITS), outlet)
+        (Script::start(file, Map::new(), vec![worker], stage::LIMITS, stage::budgets()), outlet)
     }
 
     fn eventually(what: impl Fn() -> bool) {

@@ -13,7 +13,7 @@ use crate::config::{Config, ListenUrl};
 use crate::connection::Door;
 use crate::hub::HubLimits;
 use crate::listener::{self, Listener, Listening, Reception};
-use crate::script::{LoadError, Script};
+use crate::script::{Budgets, LoadError, Script};
 use crate::session::Issuer;
 use crate::transport::tls::{self, TlsError};
 use crate::worker::{self, INBOX_HAND_OVERS, Order, Plan};
@@ -71,9 +71,14 @@ impl Server {
             name_bytes_max: config.limits.name_bytes_max,
             failed_claims_max: u32::try_from(config.limits.failed_claims_max).unwrap_or(u32::MAX),
         };
-        let script =
-            Script::start(&config.script.file, config.script.settings.clone(), inboxes, limits)
-                .map_err(StartError::Script)?;
+        let script = Script::start(
+            &config.script.file,
+            config.script.settings.clone(),
+            inboxes,
+            limits,
+            Budgets::from(&config.script),
+        )
+        .map_err(StartError::Script)?;
 
         let issuer = Arc::new(Issuer::new().map_err(StartError::System)?);
         let (orders, _) = watch::channel(Order::Run);

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use mlua::{AnyUserData, Lua, Value};
 
+use super::budget::Budget;
 use super::clients::Clients;
 use super::source::Source;
 use super::value::{Access, Json, TEXT_BYTES_MAX, type_name};
@@ -22,6 +23,9 @@ pub struct Host {
     call: Cell<u64>,
     handling: RefCell<Handling>,
     clients: Clients,
+    budget: Rc<Budget>,
+    /// What the running call has built to be sent, in bytes.
+    built: Cell<usize>,
 }
 
 /// What is being handled.
@@ -53,7 +57,13 @@ impl Drop for Call<'_> {
 }
 
 impl Host {
-    pub fn new(generation: u64, json: Json, source: Source, hub: Rc<RefCell<Hub>>) -> Host {
+    pub fn new(
+        generation: u64,
+        json: Json,
+        source: Source,
+        hub: Rc<RefCell<Hub>>,
+        budget: Rc<Budget>,
+    ) -> Host {
         Host {
             generation,
             json,
@@ -63,6 +73,8 @@ impl Host {
             call: Cell::new(0),
             handling: RefCell::default(),
             clients: Clients::default(),
+            budget,
+            built: Cell::new(0),
         }
     }
 
@@ -76,7 +88,30 @@ impl Host {
         if !self.loaded.get() {
             return Err(mlua::Error::runtime("can not be called while the script loads"));
         }
+        self.check_actions()?;
         self.hub.try_borrow_mut().map_err(mlua::Error::external)
+    }
+
+    /// Fails once the running call has asked for more than it may.
+    pub fn check_actions(&self) -> mlua::Result<()> {
+        let most = self.budget.limits.actions_max;
+        if self.hub.try_borrow().is_ok_and(|hub| hub.actions() > most) {
+            let problem = format!("more than {most} actions in one call (script.actions_max)");
+            return Err(mlua::Error::runtime(problem));
+        }
+        Ok(())
+    }
+
+    /// Counts what is built to be sent: a copy outside the VM, of which a loop could make many.
+    fn build(&self, text: String) -> mlua::Result<Payload> {
+        let most = self.budget.limits.memory_bytes_max;
+        self.built.set(self.built.get().saturating_add(text.len()));
+        if self.built.get() > most {
+            return Err(mlua::Error::runtime(format!(
+                "more than {most} bytes to send in one call (script.memory_bytes_max)"
+            )));
+        }
+        Ok(Payload::from(text))
     }
 
     // Calls.
@@ -91,6 +126,7 @@ impl Host {
 
     fn enter(&self, handling: Handling) -> Call<'_> {
         self.call.set(self.call.get() + 1);
+        self.built.set(0);
         self.handling.replace(handling);
         Call(self)
     }
@@ -154,7 +190,7 @@ impl Host {
                     "a client can not be sent, only msg, a table or a text",
                 )),
             },
-            Value::Table(_) => self.json.encode(what).map(Payload::from),
+            Value::Table(_) => self.build(self.json.encode(what)?),
             Value::String(text) => {
                 let text = text.to_str().map_err(|_| {
                     mlua::Error::runtime("a text that is not UTF-8 can not be sent")
@@ -163,7 +199,7 @@ impl Host {
                     let problem = format!("a text over {TEXT_BYTES_MAX} bytes can not be sent");
                     return Err(mlua::Error::runtime(problem));
                 }
-                Ok(Payload::from(text.to_owned()))
+                self.build(text.to_owned())
             }
             other => Err(mlua::Error::runtime(format!(
                 "a {} can not be sent, only msg, a table or a text",

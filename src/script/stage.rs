@@ -2,10 +2,12 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::json;
 
+use super::budget::{Budget, Budgets};
 use super::engine::Engine;
 use super::fault::{HandlerError, LoadError};
 use super::source::Source;
@@ -22,11 +24,17 @@ pub struct Stage {
     serial: u64,
 }
 
+/// The defaults. What is stuck fails the test, not the process.
+pub fn budgets() -> Budgets {
+    Budgets { stuck: Arc::new(|stuck| panic!("{stuck:?}")), ..Budgets::from(&Default::default()) }
+}
+
 pub fn load(script: &str, hub: &Rc<RefCell<Hub>>, generation: u64) -> Result<Engine, LoadError> {
     let source = Source::new("scripts/opcodes.lua", script);
     let settings = json!({"greeting": "hello", "list": [1, 2], "deep": {"on": true}});
     let settings = settings.as_object().expect("an object").clone();
-    Engine::load(&source, generation, Rc::clone(hub), &settings)
+    let budget = Budget::new(budgets()).expect("a thread");
+    Engine::load(&source, generation, Rc::clone(hub), &settings, &budget)
 }
 
 pub fn info(serial: u64, kind: ClientKind, path: &str, ident: Option<&str>) -> ClientInfo {

@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 
 use super::*;
-use crate::script::stage::{DEFAULT_SCRIPT, LIMITS, info, message, told};
+use crate::script::stage::{DEFAULT_SCRIPT, LIMITS, budgets, info, message, told};
 use crate::session::ClientKind;
 
 /// A script thread without its thread: what it decides is read from the worker's end.
@@ -25,6 +25,7 @@ impl Room {
             settings: Map::new(),
             workers: vec![sender],
             limits: LIMITS,
+            budgets: budgets(),
         };
         let thread = ScriptThread::new(setup).unwrap_or_else(|error| panic!("{error}"));
         Room { thread, worker, file }
