@@ -156,15 +156,12 @@ impl Running<'_> {
 
     /// What an error of the call was.
     pub fn judge(&self, error: mlua::Error) -> Failed {
-        if self.budget.flag.is_up() {
-            return (error, Some(Kill::Time));
-        }
         if is_memory(&error) {
             let bytes = self.budget.limits.memory_bytes_max;
             let text = format!("not enough memory: {bytes} bytes (script.memory_bytes_max)");
-            return (with_text(error, text), Some(Kill::Memory));
+            return (with_text(&error, text), Some(Kill::Memory));
         }
-        (error, None)
+        (error, self.budget.flag.is_up().then_some(Kill::Time))
     }
 }
 
@@ -231,13 +228,12 @@ fn is_memory(error: &mlua::Error) -> bool {
 }
 
 /// The same error in other words, where it happened still known.
-fn with_text(error: mlua::Error, text: String) -> mlua::Error {
+fn with_text(error: &mlua::Error, text: String) -> mlua::Error {
     match error {
-        mlua::Error::CallbackError { traceback, .. } => mlua::Error::CallbackError {
-            traceback,
-            cause: Arc::new(mlua::Error::MemoryError(text)),
-        },
-        _ => mlua::Error::MemoryError(text),
+        mlua::Error::CallbackError { traceback, .. } => {
+            mlua::Error::RuntimeError(format!("{text}\n{}", traceback.trim_start()))
+        }
+        _ => mlua::Error::RuntimeError(text),
     }
 }
 

@@ -121,8 +121,13 @@ impl Engine {
         }
     }
 
-    /// The memory of the VM, in bytes.
-    pub fn memory(&self) -> usize {
+    /// The memory of what the VM still holds, in bytes.
+    #[cfg(test)]
+    pub fn live_memory(&self) -> usize {
+        // A stack that was deep shrinks by half with each.
+        for _ in 0..12 {
+            self.lua.gc_collect().expect("no finaliser fails");
+        }
         self.lua.used_memory()
     }
 

@@ -18,7 +18,7 @@ const GUARDS: &str = r#"
 local string, table, utf8, os, info = ...
 local type, error = type, error
 
-local TEXT, WORK, SETS = 4194304, 268435456, 33554432
+local TEXT, WORK, SETS = 2097152, 268435456, 16777216
 
 local function refuse(name, what, most)
     error(name .. ": " .. what .. " longer than " .. most .. " bytes", 3)
@@ -71,8 +71,8 @@ end
 
 local format = string.format
 function string.format(s, ...)
-    if type(s) == "string" and #s > 65536 then
-        refuse("string.format", "a format", 65536)
+    if type(s) == "string" and #s > 16384 then
+        refuse("string.format", "a format", 16384)
     end
     return format(s, ...)
 end

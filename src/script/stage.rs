@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
@@ -11,6 +12,7 @@ use super::budget::{Budget, Budgets};
 use super::engine::Engine;
 use super::fault::{HandlerError, LoadError};
 use super::source::Source;
+use crate::config::ScriptConfig;
 use crate::hub::{Client, Delivery, Hub, HubLimits};
 use crate::message::{Message, MessageLimits};
 use crate::session::{ClientInfo, ClientKind, Scheme, SessionId};
@@ -24,9 +26,15 @@ pub struct Stage {
     serial: u64,
 }
 
-/// The defaults. What is stuck fails the test, not the process.
+/// The defaults, but with time enough for a busy machine. What is stuck ends no process.
 pub fn budgets() -> Budgets {
-    Budgets { stuck: Arc::new(|stuck| panic!("{stuck:?}")), ..Budgets::from(&Default::default()) }
+    Budgets {
+        call_timeout: Duration::from_secs(5),
+        call_warn: Duration::from_secs(5),
+        load_timeout: Duration::from_secs(10),
+        stuck: Arc::new(|stuck| panic!("{stuck:?}")),
+        ..Budgets::from(&ScriptConfig::default())
+    }
 }
 
 pub fn load(script: &str, hub: &Rc<RefCell<Hub>>, generation: u64) -> Result<Engine, LoadError> {

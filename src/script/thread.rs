@@ -222,7 +222,7 @@ impl ScriptThread {
         call: impl FnOnce(&Engine) -> Result<(), HandlerError>,
     ) -> Result<(), HandlerError> {
         let result = transact(&self.hub, || call(&self.engine));
-        self.warn_if_slow();
+        self.warn_if_slow(&result);
         result
     }
 

@@ -72,9 +72,12 @@ impl ScriptThread {
         }
     }
 
-    /// Once a minute for each handler.
-    pub(super) fn warn_if_slow(&mut self) {
+    /// Once a minute for each handler. A kill has its own words.
+    pub(super) fn warn_if_slow(&mut self, result: &Result<(), HandlerError>) {
         let Some((what, took)) = self.budget.take_slow() else { return };
+        if result.as_ref().is_err_and(|error| error.kill().is_some()) {
+            return;
+        }
         let generation = self.engine.generation();
         let key = format!("generation {generation}, {what:?}");
         if let Telling::First(_) = self.slow.note(&key, Instant::now(), String::new) {
