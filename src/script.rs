@@ -2,22 +2,26 @@
 //! its own, which also owns the hub.
 
 mod api;
+mod budget;
 mod clients;
 mod clock;
 mod engine;
 mod fault;
 mod file;
+mod guards;
 mod handlers;
 mod host;
 mod intake;
 mod modules;
 mod queue;
 mod reload;
+mod repeats;
 mod reply;
 mod sandbox;
 mod source;
 #[cfg(test)]
 mod stage;
+mod strikes;
 mod suggest;
 mod thread;
 mod timers;
@@ -31,6 +35,7 @@ use std::thread::JoinHandle;
 use serde_json::{Map, Value as Setting};
 use tokio::sync::mpsc;
 
+pub use budget::{Budgets, Stuck};
 pub use engine::Engine;
 use fault::Fault;
 pub use fault::{HandlerError, LoadError};
@@ -62,6 +67,7 @@ impl Script {
         workers: Vec<mpsc::Sender<Vec<Delivery>>>,
         limits: HubLimits,
         timers_max: usize,
+        budgets: Budgets,
     ) -> Result<Script, LoadError> {
         let source = Source::read(file)?;
         let known = source.text.clone().into_bytes();
@@ -74,6 +80,7 @@ impl Script {
             workers,
             limits,
             timers_max,
+            budgets,
             watched: watched.clone(),
         };
         let (thread, status) = spawn(setup, queue.clone())?;
@@ -168,7 +175,7 @@ mod tests {
 
     fn start(file: &Path) -> (Result<Script, LoadError>, mpsc::Receiver<Vec<Delivery>>) {
         let (worker, outlet) = mpsc::channel(8);
-        (Script::start(file, Map::new(), vec![worker], stage::LIMITS, 9), outlet)
+        (Script::start(file, Map::new(), vec![worker], stage::LIMITS, 9, stage::budgets()), outlet)
     }
 
     fn eventually(what: impl Fn() -> bool) {

@@ -13,7 +13,7 @@ use crate::config::{Config, ListenUrl};
 use crate::connection::Door;
 use crate::hub::HubLimits;
 use crate::listener::{self, Listener, Listening, Reception};
-use crate::script::{LoadError, Script};
+use crate::script::{Budgets, LoadError, Script};
 use crate::session::Issuer;
 use crate::transport::tls::{self, TlsError};
 use crate::worker::{self, INBOX_HAND_OVERS, Order, Plan};
@@ -84,6 +84,7 @@ impl Server {
             inboxes,
             limits,
             config.script.timers_max,
+            Budgets::from(&config.script),
         )
         .map_err(StartError::Script)?;
 

@@ -14,6 +14,8 @@ use super::sources::Layers;
 /// Sizes end at 1 TiB and counts at 100 million, far above any machine, so that sums of them
 /// cannot overflow; times end at a day, so that adding one to a clock cannot either.
 const BYTES: RangeInclusive<u64> = 1..=1 << 40;
+/// A VM without any script takes some 100 KiB.
+const VM_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 40;
 const COUNT: RangeInclusive<u64> = 1..=100_000_000;
 const MILLIS: RangeInclusive<u64> = 1..=86_400_000;
 
@@ -52,11 +54,18 @@ fn problem(keys: &[&str], text: impl Into<String>) -> Option<Problem> {
 }
 
 fn check_ranges(config: &Config) -> Option<Problem> {
-    let limits = &config.limits;
+    let (limits, script) = (&config.limits, &config.script);
     let size = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let ranges = [
         ("workers", size(config.workers), 0..=1024),
+        ("script.call_timeout_ms", millis(script.call_timeout), MILLIS),
+        ("script.call_warn_ms", millis(script.call_warn), MILLIS),
+        ("script.load_timeout_ms", millis(script.load_timeout), MILLIS),
+        ("script.memory_bytes_max", size(script.memory_bytes_max), VM_BYTES),
+        ("script.decoded_bytes_max", size(script.decoded_bytes_max), BYTES),
+        ("script.actions_max", size(script.actions_max), COUNT),
+        ("script.kills_max", size(script.kills_max), COUNT),
         ("web.php_ready_delay_ms", millis(config.web.php_ready_delay), 10..=30),
         ("raw.pause_ms", millis(config.raw.pause), 20..=50),
         ("limits.connections_max", size(limits.connections_max), COUNT),

@@ -60,6 +60,23 @@ pub struct ScriptConfig {
     pub file: PathBuf,
     /// Timers that a script may have at once.
     pub timers_max: usize,
+    /// One call of a handler; it is killed then.
+    #[serde(rename = "call_timeout_ms", with = "millis")]
+    pub call_timeout: Duration,
+    /// A call that takes longer is a warning.
+    #[serde(rename = "call_warn_ms", with = "millis")]
+    pub call_warn: Duration,
+    /// The top level, and `on.load`, each.
+    #[serde(rename = "load_timeout_ms", with = "millis")]
+    pub load_timeout: Duration,
+    /// The VM's memory, and that of what one call builds to be sent; at least 1 MiB.
+    pub memory_bytes_max: usize,
+    /// The longest JSON that is decoded for the script.
+    pub decoded_bytes_max: usize,
+    /// What one call may ask for: sends, broadcasts, closes ...
+    pub actions_max: usize,
+    /// The kill of this number within a minute switches a handler off.
+    pub kills_max: usize,
     /// Free for the script, which reads it as `relay.config`. TOML dates arrive as text; `inf` and
     /// `nan`, which JSON does not know, as null.
     pub settings: serde_json::Map<String, serde_json::Value>,
@@ -70,6 +87,13 @@ impl Default for ScriptConfig {
         ScriptConfig {
             file: "scripts/opcodes.lua".into(),
             timers_max: 1_000,
+            call_timeout: Duration::from_millis(50),
+            call_warn: Duration::from_millis(10),
+            load_timeout: Duration::from_secs(1),
+            memory_bytes_max: 64 * 1024 * 1024,
+            decoded_bytes_max: 1024 * 1024,
+            actions_max: 10_000,
+            kills_max: 3,
             settings: serde_json::Map::new(),
         }
     }

@@ -8,6 +8,7 @@ use mlua::chunk::ChunkMode;
 use mlua::{Function, IntoLuaMulti, Lua, Table};
 use serde_json::{Map, Value as Setting};
 
+use super::budget::{Budget, Running};
 use super::clock::Clock;
 use super::fault::{Fault, HandlerError, LoadError};
 use super::handlers::{Handlers, stray_globals};
@@ -24,6 +25,7 @@ use crate::message::Message;
 pub struct Engine {
     lua: Lua,
     host: Rc<Host>,
+    budget: Rc<Budget>,
     handlers: Handlers,
     warnings: Vec<String>,
 }
@@ -36,22 +38,27 @@ impl Engine {
         generation: u64,
         hub: Rc<RefCell<Hub>>,
         settings: &Map<String, Setting>,
+        budget: &Rc<Budget>,
     ) -> Result<Engine, LoadError> {
-        let fault = |error: mlua::Error| Fault::from_lua(&error, source);
-        let lua = sandbox::open(source).map_err(fault)?;
+        let running = budget.load("the top level", generation);
+        let fault = |error| Fault::from_call(running.judge(error), source);
+        let lua = sandbox::open(source, budget).map_err(fault)?;
         let json = Json::new(&lua).map_err(fault)?;
-        let host = Rc::new(Host::new(generation, json, source.clone(), hub));
+        let json = json.within(budget.stop(), budget.limits.decoded_bytes_max);
+        let host = Rc::new(Host::new(generation, json, source.clone(), hub, Rc::clone(budget)));
         api::install(&lua, &host, settings).map_err(fault)?;
         let globals = lua.globals();
         sandbox::close(&lua).map_err(fault)?;
-        let modules = run_top_level(&lua, source, globals).map_err(fault)?;
+        let ran = running.verdict(run_top_level(&lua, source, globals));
+        let modules = ran.map_err(|failed| Fault::from_call(failed, source))?;
+        let fault = |error| Fault::from_lua(&error, source);
         let mut warnings = stray_globals(&lua.globals(), source).map_err(fault)?;
         for (module, environment) in modules.environments() {
             warnings.extend(stray_globals(&environment, &module).map_err(fault)?);
         }
         let handlers = Handlers::read(&lua, source, &mut warnings)?;
         host.set_loaded();
-        Ok(Engine { lua, host, handlers, warnings })
+        Ok(Engine { lua, host, budget: Rc::clone(budget), handlers, warnings })
     }
 
     pub fn source(&self) -> &Source {
@@ -76,14 +83,14 @@ impl Engine {
             info.raw_set("generation", self.generation())?;
             Ok(info)
         };
-        self.call(function, info().map_err(|error| self.failed(&error))?)
+        self.call(self.budget.load("on.load", self.generation()), function, info)
     }
 
     pub fn on_connect(&self, client: &Rc<Client>) -> Result<(), HandlerError> {
         let Some(function) = &self.handlers.connect else { return Ok(()) };
         let _call = self.host.enter_hook("connect");
-        let client = self.host.client_object(&self.lua, client);
-        self.call(function, client.map_err(|error| self.failed(&error))?)
+        let client = || self.host.client_object(&self.lua, client);
+        self.call(self.budget.call("on.connect", self.generation()), function, client)
     }
 
     /// `why` is the label of the close reason. The script's object for the client ends here.
@@ -96,21 +103,40 @@ impl Engine {
     fn call_disconnect(&self, client: &Rc<Client>, why: &str) -> Result<(), HandlerError> {
         let Some(function) = &self.handlers.disconnect else { return Ok(()) };
         let _call = self.host.enter_hook("disconnect");
-        let client = self.host.client_object(&self.lua, client);
-        self.call(function, (client.map_err(|error| self.failed(&error))?, why))
+        let args = || Ok((self.host.client_object(&self.lua, client)?, why));
+        self.call(self.budget.call("on.disconnect", self.generation()), function, args)
     }
 
     /// Calls the handler of the message's opcode, else `on.default`, else nothing.
     pub fn on_message(&self, client: &Rc<Client>, message: &Message) -> Result<(), HandlerError> {
         let opcode = message.opcode.as_ref().map(|opcode| opcode.as_str());
-        let handler = opcode.and_then(|opcode| self.handlers.opcodes.get(opcode));
-        let Some(function) = handler.or(self.handlers.default.as_ref()) else { return Ok(()) };
+        let Some((function, _)) = self.handlers.of(opcode) else { return Ok(()) };
         let _call = self.host.enter_message(message);
         let args = || {
             let client = self.host.client_object(&self.lua, client)?;
             Ok((client, self.lua.create_any_userdata(self.host.message_handle())?))
         };
-        self.call(function, args().map_err(|error| self.failed(&error))?)
+        let what = opcode.unwrap_or("on.default");
+        self.call(self.budget.call(what, self.generation()), function, args)
+    }
+
+    /// The name of what handles such a message: `opcodes.` and the opcode, or `on.default`.
+    pub fn handler_of(&self, message: &Message) -> Option<String> {
+        let opcode = message.opcode.as_ref().map(|opcode| opcode.as_str());
+        match (self.handlers.of(opcode)?, opcode) {
+            ((_, false), Some(opcode)) => Some(format!("opcodes.{opcode}")),
+            _ => Some("on.default".to_owned()),
+        }
+    }
+
+    /// The memory of what the VM still holds, in bytes.
+    #[cfg(test)]
+    pub fn live_memory(&self) -> usize {
+        // A stack that was deep shrinks by half with each.
+        for _ in 0..12 {
+            self.lua.gc_collect().expect("no finaliser fails");
+        }
+        self.lua.used_memory()
     }
 
     /// When the next timer is due.
@@ -125,7 +151,7 @@ impl Engine {
 
     pub fn on_timer(&self, function: &Function) -> Result<(), HandlerError> {
         let _call = self.host.enter_hook("timer");
-        self.call(function, ())
+        self.call(self.budget.call("timer", self.generation()), function, || Ok(()))
     }
 
     /// How many timers the script may have at once.
@@ -144,14 +170,17 @@ impl Engine {
         let _ = self.lua.gc_step();
     }
 
-    fn call(&self, function: &Function, args: impl IntoLuaMulti) -> Result<(), HandlerError> {
-        let result = function.call::<()>(args);
-        self.host.settle_timers(result.is_ok());
-        result.map_err(|error| self.failed(&error))
-    }
-
-    fn failed(&self, error: &mlua::Error) -> HandlerError {
-        HandlerError::from(Fault::from_lua(error, &self.host.source))
+    fn call<A: IntoLuaMulti>(
+        &self,
+        running: Running<'_>,
+        function: &Function,
+        args: impl FnOnce() -> mlua::Result<A>,
+    ) -> Result<(), HandlerError> {
+        let outcome = args().and_then(|args| function.call::<()>(args));
+        let outcome = outcome.and_then(|()| self.host.check_actions());
+        let verdict = running.verdict(outcome);
+        self.host.settle_timers(verdict.is_ok());
+        verdict.map_err(|failed| HandlerError::from(Fault::from_call(failed, &self.host.source)))
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use super::budget::{Failed, Kill};
 use super::source::Source;
 
 /// Longest message kept: a script may raise an error with anything a peer sent in it.
@@ -30,12 +31,20 @@ pub struct Fault {
     excerpt: Option<String>,
     /// Script frames, innermost first.
     frames: Vec<String>,
+    /// What ended the call, if it did not end by itself.
+    kill: Option<Kill>,
 }
 
 impl Fault {
     /// A fault that has no place in the script.
     pub fn new(message: impl Into<String>) -> Fault {
-        Fault { place: None, message: tame(&message.into()), excerpt: None, frames: Vec::new() }
+        Fault {
+            place: None,
+            message: tame(&message.into()),
+            excerpt: None,
+            frames: Vec::new(),
+            kill: None,
+        }
     }
 
     /// A fault at a line of the script, if the line is known.
@@ -54,6 +63,7 @@ impl Fault {
     /// What mlua reports, without its own prefixes and frames.
     pub fn from_lua(error: &mlua::Error, source: &Source) -> Fault {
         let (message, traceback) = plain(error);
+        let message = without_guard(message);
         let modules = source.modules.all();
         let sources: Vec<(&Source, String)> = std::iter::once(source)
             .chain(modules.iter().map(|module| &**module))
@@ -77,6 +87,11 @@ impl Fault {
         let mut fault = Fault::at(source, line, message);
         fault.frames = frames;
         fault
+    }
+
+    /// A call that was killed, or that failed.
+    pub fn from_call((error, kill): Failed, source: &Source) -> Fault {
+        Fault { kill, ..Fault::from_lua(&error, source) }
     }
 
     /// The message with its place, in one line.
@@ -132,6 +147,13 @@ macro_rules! delegate_to_fault {
 
 delegate_to_fault!(LoadError HandlerError);
 
+impl HandlerError {
+    /// What ended the call, if it did not end by itself.
+    pub fn kill(&self) -> Option<Kill> {
+        self.0.kill
+    }
+}
+
 impl From<HandlerError> for LoadError {
     /// `on.load` failed.
     fn from(error: HandlerError) -> LoadError {
@@ -164,6 +186,14 @@ fn plain(error: &mlua::Error) -> (String, String) {
             }
         }
         other => (other.to_string(), String::new()),
+    }
+}
+
+/// A comparison within a guarded `sort` fails in relay's own lines, which mean nothing to anybody.
+fn without_guard(message: String) -> String {
+    match split_line(&message, "relay:") {
+        Some((_, rest)) => rest.to_owned(),
+        None => message,
     }
 }
 

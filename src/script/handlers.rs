@@ -22,6 +22,13 @@ pub struct Handlers {
 }
 
 impl Handlers {
+    /// What handles messages of this opcode, and whether that is `on.default`.
+    pub fn of(&self, opcode: Option<&str>) -> Option<(&Function, bool)> {
+        let handler = opcode.and_then(|opcode| self.opcodes.get(opcode));
+        let default = || self.default.as_ref().map(|function| (function, true));
+        handler.map(|function| (function, false)).or_else(default)
+    }
+
     /// Reads `opcodes` and `on` after the top level has run. Adds to `warnings` what is allowed but
     /// surely not meant.
     pub fn read(lua: &Lua, source: &Source, warnings: &mut Vec<String>) -> Result<Handlers, Fault> {

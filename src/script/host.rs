@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use mlua::{AnyUserData, Function, Lua, Value};
 
+use super::budget::Budget;
 use super::clients::Clients;
 use super::clock::Clock;
 use super::source::Source;
@@ -27,6 +28,9 @@ pub struct Host {
     handling: RefCell<Handling>,
     clients: Clients,
     timers: RefCell<Timers<Function>>,
+    budget: Rc<Budget>,
+    /// What the running call has built to be sent, in bytes.
+    built: Cell<usize>,
 }
 
 /// What is being handled.
@@ -65,7 +69,13 @@ impl Drop for Call<'_> {
 }
 
 impl Host {
-    pub fn new(generation: u64, json: Json, source: Source, hub: Rc<RefCell<Hub>>) -> Host {
+    pub fn new(
+        generation: u64,
+        json: Json,
+        source: Source,
+        hub: Rc<RefCell<Hub>>,
+        budget: Rc<Budget>,
+    ) -> Host {
         Host {
             generation,
             json,
@@ -77,6 +87,8 @@ impl Host {
             handling: RefCell::default(),
             clients: Clients::default(),
             timers: RefCell::new(Timers::new(TIMERS_MAX)),
+            budget,
+            built: Cell::new(0),
         }
     }
 
@@ -88,6 +100,7 @@ impl Host {
     /// The hub, for one host function. The borrow must end before Lua runs again.
     pub fn hub(&self) -> mlua::Result<RefMut<'_, Hub>> {
         self.check_loaded()?;
+        self.check_actions()?;
         self.hub.try_borrow_mut().map_err(mlua::Error::external)
     }
 
@@ -96,6 +109,28 @@ impl Host {
             true => Ok(()),
             false => Err(mlua::Error::runtime("can not be called while the script loads")),
         }
+    }
+
+    /// Fails once the running call has asked for more than it may.
+    pub fn check_actions(&self) -> mlua::Result<()> {
+        let most = self.budget.limits.actions_max;
+        if self.hub.try_borrow().is_ok_and(|hub| hub.actions() > most) {
+            let problem = format!("more than {most} actions in one call (script.actions_max)");
+            return Err(mlua::Error::runtime(problem));
+        }
+        Ok(())
+    }
+
+    /// Counts what is built to be sent: a copy outside the VM, of which a loop could make many.
+    fn build(&self, text: String) -> mlua::Result<Payload> {
+        let most = self.budget.limits.memory_bytes_max;
+        self.built.set(self.built.get().saturating_add(text.len()));
+        if self.built.get() > most {
+            return Err(mlua::Error::runtime(format!(
+                "more than {most} bytes to send in one call (script.memory_bytes_max)"
+            )));
+        }
+        Ok(Payload::from(text))
     }
 
     // Calls.
@@ -110,6 +145,7 @@ impl Host {
 
     fn enter(&self, handling: Handling) -> Call<'_> {
         self.call.set(self.call.get() + 1);
+        self.built.set(0);
         self.handling.replace(handling);
         self.timers.borrow_mut().begin();
         Call(self)
@@ -217,7 +253,7 @@ impl Host {
                     "a client can not be sent, only msg, a table or a text",
                 )),
             },
-            Value::Table(_) => self.json.encode(what).map(Payload::from),
+            Value::Table(_) => self.build(self.json.encode(what)?),
             Value::String(text) => {
                 let text = text.to_str().map_err(|_| {
                     mlua::Error::runtime("a text that is not UTF-8 can not be sent")
@@ -226,7 +262,7 @@ impl Host {
                     let problem = format!("a text over {TEXT_BYTES_MAX} bytes can not be sent");
                     return Err(mlua::Error::runtime(problem));
                 }
-                Ok(Payload::from(text.to_owned()))
+                self.build(text.to_owned())
             }
             other => Err(mlua::Error::runtime(format!(
                 "a {} can not be sent, only msg, a table or a text",

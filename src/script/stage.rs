@@ -2,13 +2,17 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
 
+use super::budget::{Budget, Budgets};
 use super::engine::Engine;
 use super::fault::{HandlerError, LoadError};
 use super::source::Source;
+use crate::config::ScriptConfig;
 use crate::hub::{Client, Delivery, Hub, HubLimits};
 use crate::message::{Message, MessageLimits};
 use crate::session::{ClientInfo, ClientKind, Scheme, SessionId};
@@ -28,11 +32,23 @@ pub struct Stage {
     serial: u64,
 }
 
+/// The defaults, but with time enough for a busy machine. What is stuck ends no process.
+pub fn budgets() -> Budgets {
+    Budgets {
+        call_timeout: Duration::from_secs(5),
+        call_warn: Duration::from_secs(5),
+        load_timeout: Duration::from_secs(10),
+        stuck: Arc::new(|stuck| panic!("{stuck:?}")),
+        ..Budgets::from(&ScriptConfig::default())
+    }
+}
+
 pub fn load(script: &str, hub: &Rc<RefCell<Hub>>, generation: u64) -> Result<Engine, LoadError> {
     let source = Source::new("scripts/opcodes.lua", script);
     let settings = json!({"greeting": "hello", "list": [1, 2], "deep": {"on": true}});
     let settings = settings.as_object().expect("an object").clone();
-    Engine::load(&source, generation, Rc::clone(hub), &settings)
+    let budget = Budget::new(budgets()).expect("a thread");
+    Engine::load(&source, generation, Rc::clone(hub), &settings, &budget)
 }
 
 pub fn info(serial: u64, kind: ClientKind, path: &str, ident: Option<&str>) -> ClientInfo {

@@ -1,22 +1,28 @@
 //! The script thread: takes what happens to clients, one thing after the other, has the script
 //! decide it, and hands the outcome to the workers.
 
+mod failures;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use serde_json::{Map, Value as Setting};
 use tokio::sync::mpsc;
 
+use super::budget::{Budget, Budgets};
 use super::engine::Engine;
-use super::fault::{HandlerError, LoadError};
+use super::fault::{Fault, HandlerError, LoadError};
 use super::queue::{Event, Queue, Request};
 use super::reload::Watched;
+use super::repeats::Repeats;
 use super::reply::ErrorReply;
 use super::source::Source;
+use super::strikes::{GREETING, Strikes};
 use crate::close::CloseReason;
 use crate::hub::{Client, Delivery, Hub, HubLimits};
 use crate::message::Message;
@@ -51,12 +57,18 @@ pub struct Setup {
     pub timers_max: usize,
     /// Where the watch learns what was read.
     pub watched: Watched,
+    pub budgets: Budgets,
 }
 
 /// The state of the thread. Stays on it: the VM is bound to one thread.
 pub struct ScriptThread {
     hub: Rc<RefCell<Hub>>,
     engine: Engine,
+    budget: Rc<Budget>,
+    /// Of the running generation.
+    strikes: Strikes,
+    failures: Repeats,
+    slow: Repeats,
     file: PathBuf,
     settings: Map<String, Setting>,
     timers_max: usize,
@@ -69,11 +81,18 @@ impl ScriptThread {
     /// Loads the first generation.
     pub fn new(setup: Setup) -> Result<ScriptThread, LoadError> {
         let hub = Rc::new(RefCell::new(Hub::new(setup.workers.len(), setup.limits)));
-        let engine = load(&setup.source, 1, &hub, &setup.settings, setup.timers_max, false)?;
+        let budget = Budget::new(setup.budgets)
+            .map_err(|error| Fault::new(format!("no thread for the watchdog: {error}")))?;
+        let timers_max = setup.timers_max;
+        let engine = load(&setup.source, 1, &hub, &setup.settings, &budget, timers_max, false)?;
         let status = Status { generation: 1, hash: setup.source.hash(), rejected: None };
         let thread = ScriptThread {
             hub,
             engine,
+            budget,
+            strikes: Strikes::default(),
+            failures: Repeats::default(),
+            slow: Repeats::default(),
             file: setup.file,
             settings: setup.settings,
             timers_max: setup.timers_max,
@@ -106,6 +125,7 @@ impl ScriptThread {
                 }
             }
             self.decide_all(&mut events);
+            self.sum_up((!stops).then(Instant::now));
             if stops {
                 return;
             }
@@ -133,8 +153,7 @@ impl ScriptThread {
             let Some(function) = self.engine.take_due_timer() else { break };
             self.confined(|thread| {
                 if let Err(error) = thread.handle(|engine| engine.on_timer(&function)) {
-                    let (id, generation) = (error_id(), thread.engine.generation());
-                    tracing::error!(id, hook = "timer", generation, "handler failed: {error}");
+                    thread.failed(&error, "timer", "timer", None);
                 }
             });
         }
@@ -186,7 +205,7 @@ impl ScriptThread {
     fn connected(&mut self, info: ClientInfo) {
         let client = self.hub.borrow_mut().connect(info);
         if let Err(error) = self.handle(|engine| engine.on_connect(&client)) {
-            let id = self.report(&error, "connect", client.id());
+            let id = self.failed(&error, "connect", GREETING, Some(client.id()));
             self.reply(
                 client.id(),
                 &ErrorReply::new("handler_failed").reference(Some("connect")).id(&id),
@@ -201,9 +220,15 @@ impl ScriptThread {
         let Some(client) = self.client(from).filter(|client| client.is_connected()) else {
             return;
         };
+        let opcode = message.opcode.as_ref().map(|opcode| opcode.as_str());
+        if !self.strikes.all_on()
+            && self.engine.handler_of(message).is_some_and(|name| self.strikes.is_off(&name))
+        {
+            return self.reply(from, &ErrorReply::new("handler_disabled").reference(opcode));
+        }
         if let Err(error) = self.handle(|engine| engine.on_message(&client, message)) {
-            let opcode = message.opcode.as_ref().map(|opcode| opcode.as_str());
-            let id = self.report(&error, opcode.unwrap_or_default(), from);
+            let handler = self.engine.handler_of(message).unwrap_or_default();
+            let id = self.failed(&error, opcode.unwrap_or_default(), &handler, Some(from));
             self.reply(from, &ErrorReply::new("handler_failed").reference(opcode).id(&id));
         }
     }
@@ -212,9 +237,10 @@ impl ScriptThread {
         // First, so that the script no longer counts or finds it.
         let client = self.hub.borrow_mut().disconnect(id);
         if let Some(client) = client
+            && !self.strikes.is_off("on.disconnect")
             && let Err(error) = self.handle(|engine| engine.on_disconnect(&client, reason.label()))
         {
-            self.report(&error, "disconnect", id);
+            self.failed(&error, "disconnect", "on.disconnect", Some(id));
         }
         // Its names are free: the connection may say its farewell.
         self.hub.borrow_mut().decided(id, 0);
@@ -225,7 +251,9 @@ impl ScriptThread {
         &mut self,
         call: impl FnOnce(&Engine) -> Result<(), HandlerError>,
     ) -> Result<(), HandlerError> {
-        transact(&self.hub, || call(&self.engine))
+        let result = transact(&self.hub, || call(&self.engine));
+        self.warn_if_slow(&result);
+        result
     }
 
     /// Something of the relay's own, outside any handler.
@@ -247,15 +275,6 @@ impl ScriptThread {
         self.hub.borrow().client(id).cloned()
     }
 
-    /// Logs a failed handler and returns the number under which it can be found.
-    fn report(&self, error: &HandlerError, opcode: &str, session: SessionId) -> String {
-        let id = error_id();
-        let generation = self.engine.generation();
-        let session = session.serial;
-        tracing::error!(id, ?opcode, generation, session, "handler failed: {error}");
-        id
-    }
-
     // Reload.
 
     /// Loads the text on disk aside and puts it in place of the running one, if it is another one
@@ -272,9 +291,11 @@ impl ScriptThread {
             Err(error) => return self.reject(&error),
         };
         let next = self.engine.generation() + 1;
-        match load(&source, next, &self.hub, &self.settings, self.timers_max, true) {
+        let (settings, timers_max) = (&self.settings, self.timers_max);
+        match load(&source, next, &self.hub, settings, &self.budget, timers_max, true) {
             Ok(engine) => {
                 self.engine = engine;
+                self.strikes = Strikes::default();
                 self.status_mut(|status| {
                     *status = Status {
                         generation: self.engine.generation(),
@@ -321,10 +342,11 @@ fn load(
     generation: u64,
     hub: &Rc<RefCell<Hub>>,
     settings: &Map<String, Setting>,
+    budget: &Rc<Budget>,
     timers_max: usize,
     reload: bool,
 ) -> Result<Engine, LoadError> {
-    let engine = Engine::load(source, generation, Rc::clone(hub), settings)?;
+    let engine = Engine::load(source, generation, Rc::clone(hub), settings, budget)?;
     engine.set_timers_max(timers_max);
     transact(hub, || engine.on_load(reload))?;
     Ok(engine)
@@ -342,15 +364,6 @@ fn transact(
         Err(_) => hub.rollback(),
     }
     result
-}
-
-/// A number that is told to the client and stands in the log.
-fn error_id() -> String {
-    let random = ring::rand::generate::<[u8; 4]>(&ring::rand::SystemRandom::new());
-    random.map_or_else(
-        |_| "none".to_owned(),
-        |random| random.expose().iter().map(|byte| format!("{byte:02x}")).collect(),
-    )
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ mod encode;
 
 use mlua::{Lua, Table, Value};
 
+use super::budget::Stop;
+
 /// Deepest nesting read or written; the same as for messages.
 pub const DEPTH_MAX: usize = 127;
 /// Longest text written. A longer one could never be queued for a client.
@@ -24,6 +26,10 @@ pub const TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub struct Json {
     /// The metatable that marks arrays.
     array: Table,
+    /// Asked at every value: hostile texts and tables can make each of them slow.
+    stop: Stop,
+    /// The longest text read.
+    decoded_bytes_max: usize,
 }
 
 /// Whether a script may change what was decoded.
@@ -38,11 +44,17 @@ impl Json {
         let array = lua.create_table()?;
         array.raw_set("__metatable", "array")?;
         array.set_readonly(true);
-        Ok(Json { array })
+        Ok(Json { array, stop: Stop::default(), decoded_bytes_max: usize::MAX })
+    }
+
+    /// The same within these limits.
+    pub fn within(self, stop: Stop, decoded_bytes_max: usize) -> Json {
+        Json { stop, decoded_bytes_max, ..self }
     }
 
     /// The value of a JSON text. Fails with the position for people where the text is no JSON.
     pub fn decode(&self, lua: &Lua, text: &str, access: Access) -> mlua::Result<Value> {
+        self.check_length(text)?;
         serde_json::from_str::<serde::de::IgnoredAny>(text)
             .map_err(|error| mlua::Error::runtime(format!("not JSON: {error}")))?;
         self.decode_valid(lua, text, access)
@@ -50,7 +62,18 @@ impl Json {
 
     /// The value of a text that is known to be JSON, as that of every message is.
     pub fn decode_valid(&self, lua: &Lua, text: &str, access: Access) -> mlua::Result<Value> {
+        self.check_length(text)?;
         decode::Reader::new(lua, self, text, access).read()
+    }
+
+    fn check_length(&self, text: &str) -> mlua::Result<()> {
+        let most = self.decoded_bytes_max;
+        if text.len() > most {
+            let problem =
+                format!("JSON over {most} bytes is not decoded (script.decoded_bytes_max)");
+            return Err(mlua::Error::runtime(problem));
+        }
+        Ok(())
     }
 
     /// The JSON text of a value. Fails with the path of the key whose value can not be JSON.
@@ -82,6 +105,7 @@ impl Json {
         }
         let copy = lua.create_table()?;
         for pair in table.pairs::<Value, Value>() {
+            self.stop.check()?;
             let (key, value) = pair?;
             copy.raw_set(key, self.copy_at(lua, &value, depth + 1)?)?;
         }

@@ -113,6 +113,11 @@ fn values_are_checked_against_their_range_and_each_other() {
             "3: limits.name_bytes_max: must be 1 to 1099511627776, found 0",
         ),
         ("[limits]\njson_depth_max = 128", "2: limits.json_depth_max: must be 1 to 127, found 128"),
+        (
+            "[script]\nmemory_bytes_max = 1000",
+            "2: script.memory_bytes_max: must be 1048576 to 1099511627776, found 1000",
+        ),
+        ("[script]\nkills_max = 0", "2: script.kills_max: must be 1 to 100000000, found 0"),
         ("[drain]\ntimeout_ms = 0", "2: drain.timeout_ms: must be 1 to 86400000, found 0"),
         (
             "[raw]\npause_ms = 9223372036854775807",

@@ -1,11 +1,15 @@
 use std::collections::VecDeque;
 
 use super::*;
-use crate::script::stage::{DEFAULT_SCRIPT, LIMITS, info, message, told};
+use crate::script::stage::{DEFAULT_SCRIPT, LIMITS, budgets, info, message, told};
 use crate::session::ClientKind;
 
 mod modules;
 mod timers;
+mod budgets;
+mod escapes;
+mod runaways;
+mod steps;
 
 /// A script thread without its thread: what it decides is read from the worker's end.
 struct Room {
@@ -16,6 +20,10 @@ struct Room {
 
 impl Room {
     fn new(name: &str, script: &str) -> Room {
+        Room::within(budgets(), name, script)
+    }
+
+    fn within(budgets: Budgets, name: &str, script: &str) -> Room {
         let dir = std::env::temp_dir().join(format!("relay-thread-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a temporary directory");
         let file = dir.join("opcodes.lua");
@@ -30,6 +38,7 @@ impl Room {
             limits: LIMITS,
             timers_max: 3,
             watched: Watched::default(),
+            budgets,
         };
         let thread = ScriptThread::new(setup).unwrap_or_else(|error| panic!("{error}"));
         Room { thread, worker, file }
@@ -240,6 +249,7 @@ fn a_client_stays_through_a_reload() {
 /// What is logged on this thread meanwhile, without colours and times.
 fn logged(does: impl FnOnce()) -> String {
     use std::io::Write;
+    use std::sync::OnceLock;
     #[derive(Clone, Default)]
     struct Paper(Arc<Mutex<Vec<u8>>>);
     impl Write for Paper {
@@ -250,6 +260,10 @@ fn logged(does: impl FnOnce()) -> String {
             Ok(())
         }
     }
+    // With a single one of them, tracing asks the thread that comes to a line first, and that may
+    // be one of another test, which logs nothing.
+    static SECOND: OnceLock<tracing::Dispatch> = OnceLock::new();
+    SECOND.get_or_init(|| tracing::Dispatch::new(tracing_subscriber::registry()));
     let paper = Paper::default();
     let ink = paper.clone();
     let subscriber = tracing_subscriber::fmt()

@@ -28,6 +28,7 @@ impl<'a> Reader<'a> {
     }
 
     fn value(&mut self, depth: usize) -> mlua::Result<Value> {
+        self.json.stop.check()?;
         match self.next_token() {
             Some(b'{' | b'[') if depth == DEPTH_MAX => {
                 Err(mlua::Error::runtime(format!("JSON nested deeper than {DEPTH_MAX}")))

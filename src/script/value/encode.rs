@@ -51,6 +51,9 @@ impl<'a> Writer<'a> {
     }
 
     fn value(&mut self, value: &Value) -> Written {
+        if let Err(mlua::Error::RuntimeError(stopped)) = self.json.stop.check() {
+            return Err(problem(stopped));
+        }
         match value {
             Value::Nil => self.out.extend_from_slice(b"null"),
             value if value.is_null() => self.out.extend_from_slice(b"null"),
@@ -100,7 +103,7 @@ impl<'a> Writer<'a> {
         if self.within.len() == DEPTH_MAX {
             return Err(problem(format!("nested deeper than {DEPTH_MAX}")));
         }
-        let shape = shape(table, self.json.is_array(table))?;
+        let shape = shape(self.json, table)?;
         self.within.push(pointer);
         match shape {
             Shape::Object(fields) => self.object(fields)?,
@@ -143,10 +146,12 @@ impl<'a> Writer<'a> {
 }
 
 /// Tells objects and arrays apart. Keys of both kinds, or holes between numbers, are errors.
-fn shape(table: &Table, marked: bool) -> Result<Shape, Problem> {
+fn shape(json: &Json, table: &Table) -> Result<Shape, Problem> {
+    let marked = json.is_array(table);
     let (mut fields, mut items) = (Vec::new(), Vec::new());
     let collected = table.for_each(|key: Value, value: Value| {
         let wrong = |what: String| Err(mlua::Error::RuntimeError(what));
+        json.stop.check()?;
         if fields.len() + items.len() == ENTRIES_MAX {
             return wrong(format!("a table of more than {ENTRIES_MAX} entries can not be JSON"));
         }
@@ -165,6 +170,8 @@ fn shape(table: &Table, marked: bool) -> Result<Shape, Problem> {
     match collected {
         Ok(()) => {}
         Err(mlua::Error::RuntimeError(what)) => return Err(problem(what)),
+        // As Luau says it, so that it counts as what it is.
+        Err(mlua::Error::MemoryError(_)) => return Err(problem("not enough memory")),
         Err(other) => return Err(problem(other.to_string())),
     }
     if items.is_empty() && !(marked && fields.is_empty()) {

@@ -1,0 +1,241 @@
+//! What a call of the script may use up, and its end when it does.
+//!
+//! A watchdog thread raises a flag at the deadline of the running call; Luau's interrupt reads it at
+//! every loop, call and return, and in every step of a pattern. The flag carries the number of the
+//! call: a late watchdog can not hit the next one. It stays up until the call is over, so that
+//! neither `pcall` nor a coroutine can swallow the kill: what goes on is killed again.
+
+mod label;
+mod watchdog;
+
+use std::cell::{Cell, RefCell};
+use std::fmt::Write;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mlua::{Lua, VmState};
+
+use crate::config::ScriptConfig;
+use watchdog::{Flag, Watchdog};
+pub use watchdog::{Stuck, end_process};
+
+/// Stack levels looked at for the place of a kill: enough to leave nested callbacks behind.
+const LEVELS_MAX: usize = 64;
+
+/// The limits of `[script]`.
+#[derive(Clone)]
+pub struct Budgets {
+    pub call_timeout: Duration,
+    pub call_warn: Duration,
+    pub load_timeout: Duration,
+    /// Of one VM, and of what one call has built to be sent.
+    pub memory_bytes_max: usize,
+    /// The longest JSON that is decoded.
+    pub decoded_bytes_max: usize,
+    pub actions_max: usize,
+    /// This many kills within a minute switch a handler off.
+    pub kills_max: usize,
+    /// Told from the watchdog's thread of a call that nothing stops.
+    pub stuck: Arc<dyn Fn(&Stuck) + Send + Sync>,
+}
+
+impl From<&ScriptConfig> for Budgets {
+    fn from(config: &ScriptConfig) -> Budgets {
+        Budgets {
+            call_timeout: config.call_timeout,
+            call_warn: config.call_warn,
+            load_timeout: config.load_timeout,
+            memory_bytes_max: config.memory_bytes_max,
+            decoded_bytes_max: config.decoded_bytes_max,
+            actions_max: config.actions_max,
+            kills_max: config.kills_max,
+            stuck: Arc::new(end_process),
+        }
+    }
+}
+
+/// What ended a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kill {
+    Time,
+    Memory,
+}
+
+/// An error of a call, and whether it was killed.
+pub type Failed = (mlua::Error, Option<Kill>);
+
+/// The budgets at work, for all VMs of one thread: it runs one call at a time.
+pub struct Budget {
+    pub limits: Budgets,
+    flag: Arc<Flag>,
+    watchdog: Watchdog,
+    calls: Cell<u64>,
+    /// The first kill of the running call, with its place; later ones only repeat it.
+    killed: RefCell<Option<String>>,
+    slow: RefCell<Option<(String, Duration)>>,
+}
+
+/// A running call. It is over when this goes out of scope.
+pub struct Running<'a> {
+    budget: &'a Budget,
+    call: u64,
+}
+
+impl Budget {
+    /// Starts the watchdog. Fails where the system gives no thread.
+    pub fn new(limits: Budgets) -> std::io::Result<Rc<Budget>> {
+        let flag = Arc::new(Flag::new(limits.call_timeout, limits.load_timeout));
+        let warn = limits.call_warn.min(limits.call_timeout);
+        let watchdog = Watchdog::start(&flag, warn, Arc::clone(&limits.stuck))?;
+        Ok(Rc::new(Budget {
+            limits,
+            flag,
+            watchdog,
+            calls: Cell::new(0),
+            killed: RefCell::default(),
+            slow: RefCell::default(),
+        }))
+    }
+
+    /// Puts a VM under these budgets. They hold while it loads, too.
+    pub fn watch(self: &Rc<Budget>, lua: &Lua, path: &str) -> mlua::Result<()> {
+        lua.set_memory_limit(self.limits.memory_bytes_max)?;
+        let (budget, path) = (Rc::clone(self), path.to_owned());
+        lua.set_interrupt(move |lua| match budget.flag.is_up() {
+            false => Ok(VmState::Continue),
+            true => Err(budget.kill(lua, &path)),
+        });
+        Ok(())
+    }
+
+    fn kill(&self, lua: &Lua, path: &str) -> mlua::Error {
+        let mut killed = self.killed.borrow_mut();
+        let text = killed.get_or_insert_with(|| self.flag.spent() + &traceback(lua, path));
+        mlua::Error::RuntimeError(text.clone())
+    }
+
+    /// For host functions whose work grows with what the script hands them.
+    pub fn stop(&self) -> Stop {
+        Stop(Some(Arc::clone(&self.flag)))
+    }
+
+    /// A handler or hook begins.
+    pub fn call(&self, what: &str, generation: u64) -> Running<'_> {
+        self.begin(what, generation, false)
+    }
+
+    /// A top level or an `on.load` begins.
+    pub fn load(&self, what: &str, generation: u64) -> Running<'_> {
+        self.begin(what, generation, true)
+    }
+
+    fn begin(&self, what: &str, generation: u64, loads: bool) -> Running<'_> {
+        self.calls.set(self.calls.get() + 1);
+        let call = self.calls.get() << 1 | u64::from(loads);
+        if self.flag.begin(call, what, generation) {
+            self.watchdog.wake();
+        }
+        Running { budget: self, call }
+    }
+
+    /// What the last call was and how long it took, if longer than `script.call_warn_ms`.
+    pub fn take_slow(&self) -> Option<(String, Duration)> {
+        self.slow.take()
+    }
+}
+
+impl Running<'_> {
+    /// What became of the call: a kill counts, whatever the script made of it.
+    pub fn verdict<T>(&self, outcome: mlua::Result<T>) -> Result<T, Failed> {
+        if let Some(text) = self.budget.killed.take() {
+            return Err((mlua::Error::RuntimeError(text), Some(Kill::Time)));
+        }
+        outcome.map_err(|error| self.judge(error))
+    }
+
+    /// What an error of the call was.
+    pub fn judge(&self, error: mlua::Error) -> Failed {
+        if is_memory(&error) {
+            let bytes = self.budget.limits.memory_bytes_max;
+            let text = format!("not enough memory: {bytes} bytes (script.memory_bytes_max)");
+            return (with_text(&error, text), Some(Kill::Memory));
+        }
+        (error, self.budget.flag.is_up().then_some(Kill::Time))
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.budget.killed.take();
+        if let Some(slow) = self.budget.flag.end(self.call)
+            && self.call & 1 == 0
+        {
+            self.budget.slow.replace(Some(slow));
+        }
+    }
+}
+
+/// Lets a host function end where the call it serves is to end. The default never does.
+#[derive(Clone, Default)]
+pub struct Stop(Option<Arc<Flag>>);
+
+impl Stop {
+    /// Fails once the running call has used up its time.
+    pub fn check(&self) -> mlua::Result<()> {
+        match &self.0 {
+            Some(flag) if flag.is_up() => Err(mlua::Error::RuntimeError(flag.spent())),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The frames of the script, as Luau words them.
+fn traceback(lua: &Lua, path: &str) -> String {
+    let mut text = "\nstack traceback:".to_owned();
+    for level in 0..LEVELS_MAX {
+        let frame = lua.inspect_stack(level, |frame| {
+            let line = frame.current_line()?;
+            let source = frame.source().short_src?.into_owned();
+            Some((source, line, frame.names().name.map(|name| name.into_owned())))
+        });
+        match frame {
+            None => break,
+            Some(Some((source, line, name))) if source == path => {
+                // Writing to a String does not fail.
+                let _ = match name {
+                    Some(name) => write!(text, "\n{source}:{line}: in function '{name}'"),
+                    None => write!(text, "\n{source}:{line}"),
+                };
+            }
+            Some(_) => {}
+        }
+    }
+    text
+}
+
+/// Whether the VM was out of memory. A coroutine or a handler that throws the error again leaves
+/// only its text.
+fn is_memory(error: &mlua::Error) -> bool {
+    match error {
+        mlua::Error::MemoryError(_) => true,
+        mlua::Error::RuntimeError(text) => text.starts_with("not enough memory"),
+        mlua::Error::CallbackError { cause, .. } | mlua::Error::BadArgument { cause, .. } => {
+            is_memory(cause)
+        }
+        _ => false,
+    }
+}
+
+/// The same error in other words, where it happened still known.
+fn with_text(error: &mlua::Error, text: String) -> mlua::Error {
+    match error {
+        mlua::Error::CallbackError { traceback, .. } => {
+            mlua::Error::RuntimeError(format!("{text}\n{}", traceback.trim_start()))
+        }
+        _ => mlua::Error::RuntimeError(text),
+    }
+}
+
+#[cfg(test)]
+mod tests;

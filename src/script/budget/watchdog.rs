@@ -1,0 +1,227 @@
+//! The watchdog: a thread that looks every few milliseconds which call is running. The script's
+//! thread reads no clock; it only writes down the number of its call.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::label::Label;
+
+/// How often it looks while calls are made: a call is killed at most twice this late.
+const PERIOD: Duration = Duration::from_millis(2);
+/// After this long without a call it sleeps until the next one wakes it.
+const RESTS_AFTER: Duration = Duration::from_millis(500);
+/// A call that runs for this many of its budgets is one that no interrupt reaches.
+const STUCK_BUDGETS: u32 = 20;
+/// The most that one look adds to the time of a stuck call. When the whole process was stopped, by
+/// a debugger or a sleeping machine, that was not the call's doing.
+const STEP_MAX: Duration = Duration::from_millis(20);
+/// EX_SOFTWARE of sysexits.h.
+const EXIT_SOFTWARE: i32 = 70;
+
+/// What the script's thread and the watchdog share.
+pub struct Flag {
+    /// The running call; 0 for none. The lowest bit tells a load from a call.
+    call: AtomicU64,
+    /// The call that is to end; numbers are never used again.
+    raised: AtomicU64,
+    /// The call that took long, and when it was first seen, in microseconds after `epoch`.
+    slow: AtomicU64,
+    seen: AtomicU64,
+    epoch: Instant,
+    label: Label,
+    generation: AtomicU64,
+    rests: AtomicBool,
+    ends: AtomicBool,
+    call_timeout: Duration,
+    load_timeout: Duration,
+}
+
+/// A call that does not end although it was told to.
+#[derive(Clone, Debug)]
+pub struct Stuck {
+    /// The opcode or hook.
+    pub what: String,
+    pub generation: u64,
+    pub since: Duration,
+    pub budget: Duration,
+}
+
+/// Ends the process, so that a supervisor starts it again: no other client could be served.
+pub fn end_process(stuck: &Stuck) {
+    tracing::error!(
+        what = stuck.what,
+        generation = stuck.generation,
+        since = ?stuck.since,
+        budget = ?stuck.budget,
+        "the script thread hangs in a host function, relay ends with exit code {EXIT_SOFTWARE}"
+    );
+    std::process::exit(EXIT_SOFTWARE);
+}
+
+impl Flag {
+    pub fn new(call_timeout: Duration, load_timeout: Duration) -> Flag {
+        Flag {
+            call: AtomicU64::new(0),
+            // Not 0, which stands for no call.
+            raised: AtomicU64::new(u64::MAX),
+            slow: AtomicU64::new(u64::MAX),
+            seen: AtomicU64::new(0),
+            epoch: Instant::now(),
+            label: Label::default(),
+            generation: AtomicU64::new(0),
+            rests: AtomicBool::new(false),
+            ends: AtomicBool::new(false),
+            call_timeout,
+            load_timeout,
+        }
+    }
+
+    /// Says whether the watchdog has to be woken.
+    pub fn begin(&self, call: u64, what: &str, generation: u64) -> bool {
+        self.label.write(what);
+        self.generation.store(generation, Ordering::Relaxed);
+        // Ordered against the watchdog's own pair in `rest`: one of the two sees the other.
+        self.call.swap(call, Ordering::SeqCst);
+        self.rests.load(Ordering::SeqCst)
+    }
+
+    /// Says what the call was and how long it took, about, if it took long.
+    pub fn end(&self, call: u64) -> Option<(String, Duration)> {
+        self.call.store(0, Ordering::Release);
+        (self.slow.load(Ordering::Acquire) == call).then(|| {
+            let seen = Duration::from_micros(self.seen.load(Ordering::Relaxed));
+            (self.label.read(), self.epoch.elapsed().saturating_sub(seen))
+        })
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.raised.load(Ordering::Relaxed) == self.call.load(Ordering::Relaxed)
+    }
+
+    pub fn spent(&self) -> String {
+        let (budget, key) = self.budget(self.call.load(Ordering::Relaxed));
+        format!("used up its {} ms (script.{key})", budget.as_millis())
+    }
+
+    fn budget(&self, call: u64) -> (Duration, &'static str) {
+        match call & 1 {
+            0 => (self.call_timeout, "call_timeout_ms"),
+            _ => (self.load_timeout, "load_timeout_ms"),
+        }
+    }
+}
+
+/// Watches until it is dropped.
+pub struct Watchdog {
+    flag: Arc<Flag>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watchdog {
+    pub fn start(
+        flag: &Arc<Flag>,
+        warn: Duration,
+        stuck: Arc<dyn Fn(&Stuck) + Send + Sync>,
+    ) -> std::io::Result<Watchdog> {
+        let mut eye = Eye { flag: Arc::clone(flag), warn, stuck, seen: None };
+        let thread = std::thread::Builder::new()
+            .name("script-watchdog".to_owned())
+            .spawn(move || eye.watch())?;
+        Ok(Watchdog { flag: Arc::clone(flag), thread: Some(thread) })
+    }
+
+    pub fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.flag.ends.store(true, Ordering::SeqCst);
+        self.wake();
+        if let Some(thread) = self.thread.take() {
+            // It panics only where `stuck` does, which has said why.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Eye {
+    flag: Arc<Flag>,
+    warn: Duration,
+    stuck: Arc<dyn Fn(&Stuck) + Send + Sync>,
+    seen: Option<Seen>,
+}
+
+/// The call that is looked at.
+struct Seen {
+    call: u64,
+    /// Not before the call began: nobody is killed early.
+    since: Instant,
+    /// How long it ran while the watchdog could look.
+    ran: Duration,
+    reported: bool,
+}
+
+impl Eye {
+    fn watch(&mut self) {
+        let (mut last, mut busy) = (Instant::now(), Instant::now());
+        while !self.flag.ends.load(Ordering::SeqCst) {
+            let now = Instant::now();
+            match self.flag.call.load(Ordering::Acquire) {
+                0 if now - busy > RESTS_AFTER => {
+                    self.rest();
+                    busy = Instant::now();
+                    last = busy;
+                    continue;
+                }
+                0 => self.seen = None,
+                call => {
+                    busy = now;
+                    self.look(call, now, now - last);
+                }
+            }
+            last = now;
+            std::thread::park_timeout(PERIOD);
+        }
+    }
+
+    fn rest(&mut self) {
+        self.seen = None;
+        self.flag.rests.store(true, Ordering::SeqCst);
+        if self.flag.call.load(Ordering::SeqCst) == 0 && !self.flag.ends.load(Ordering::SeqCst) {
+            std::thread::park();
+        }
+        self.flag.rests.store(false, Ordering::SeqCst);
+    }
+
+    fn look(&mut self, call: u64, now: Instant, step: Duration) {
+        let seen = match &mut self.seen {
+            Some(seen) if seen.call == call => seen,
+            seen => {
+                let micros = (now - self.flag.epoch).as_micros();
+                self.flag.seen.store(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
+                *seen = Some(Seen { call, since: now, ran: Duration::ZERO, reported: false });
+                return;
+            }
+        };
+        let (since, budget) = (now - seen.since, self.flag.budget(call).0);
+        seen.ran += step.min(STEP_MAX);
+        if since >= self.warn {
+            self.flag.slow.store(call, Ordering::Release);
+        }
+        if since >= budget {
+            self.flag.raised.store(call, Ordering::Relaxed);
+        }
+        if seen.ran >= budget * STUCK_BUDGETS && !seen.reported {
+            seen.reported = true;
+            let (what, generation) =
+                (self.flag.label.read(), self.flag.generation.load(Ordering::Relaxed));
+            (self.stuck)(&Stuck { what, generation, since, budget });
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What follows when a handler fails, is killed or takes long: the log, the count, a new VM.
+
+use std::time::Instant;
+
+use super::{ScriptThread, load};
+use crate::script::budget::Kill;
+use crate::script::fault::HandlerError;
+use crate::script::repeats::Telling;
+use crate::session::SessionId;
+
+impl ScriptThread {
+    /// Does what follows a failed handler, and returns the number under which it can be found.
+    pub(super) fn failed(
+        &mut self,
+        error: &HandlerError,
+        opcode: &str,
+        handler: &str,
+        session: Option<SessionId>,
+    ) -> String {
+        let id = self.report(error, opcode, session);
+        let Some(kill) = error.kill() else { return id };
+        let kills_max = self.budget.limits.kills_max;
+        if self.strikes.count(handler, kills_max, Instant::now()) {
+            let generation = self.engine.generation();
+            tracing::warn!(
+                generation,
+                "{handler} is switched off until the next reload: killed {kills_max} times within a minute"
+            );
+        }
+        if kill == Kill::Memory {
+            self.rebuild();
+        }
+        id
+    }
+
+    /// Logs a failed handler, or counts it if the like was logged within a minute.
+    fn report(&mut self, error: &HandlerError, opcode: &str, session: Option<SessionId>) -> String {
+        let generation = self.engine.generation();
+        let session = session.map(|session| session.serial);
+        let what = format!("generation {generation}, {opcode:?}: {}", error.summary());
+        match self.failures.note(&what, Instant::now(), error_id) {
+            Telling::First(id) => {
+                tracing::error!(id, ?opcode, generation, session, "handler failed: {error}");
+                id
+            }
+            Telling::Again(id) => id,
+        }
+    }
+
+    /// Logs what was only counted, where its minute is over.
+    pub(super) fn sum_up(&mut self, now: Option<Instant>) {
+        for line in self.failures.sum_up(now) {
+            tracing::error!("handler failed {line}");
+        }
+        for line in self.slow.sum_up(now) {
+            tracing::warn!("slow handler {line}");
+        }
+    }
+
+    /// Starts the running version anew: whatever filled its memory is gone.
+    fn rebuild(&mut self) {
+        let source = self.engine.source().clone();
+        let generation = self.engine.generation();
+        let (settings, timers_max) = (&self.settings, self.timers_max);
+        match load(&source, generation, &self.hub, settings, &self.budget, timers_max, true) {
+            Ok(engine) => {
+                self.engine = engine;
+                tracing::warn!(generation, "the script ran out of memory and was started anew");
+            }
+            Err(error) => {
+                tracing::error!("the script ran out of memory and does not start anew: {error}");
+            }
+        }
+    }
+
+    /// Once a minute for each handler. A kill has its own words.
+    pub(super) fn warn_if_slow(&mut self, result: &Result<(), HandlerError>) {
+        let Some((what, took)) = self.budget.take_slow() else { return };
+        if result.as_ref().is_err_and(|error| error.kill().is_some()) {
+            return;
+        }
+        let generation = self.engine.generation();
+        let key = format!("generation {generation}, {what:?}");
+        if let Telling::First(_) = self.slow.note(&key, Instant::now(), String::new) {
+            let budget = self.budget.limits.call_timeout;
+            tracing::warn!(opcode = ?what, generation, ?took, ?budget, "slow handler");
+        }
+    }
+}
+
+/// A number that is told to the client and stands in the log.
+fn error_id() -> String {
+    let random = ring::rand::generate::<[u8; 4]>(&ring::rand::SystemRandom::new());
+    random.map_or_else(
+        |_| "none".to_owned(),
+        |random| random.expose().iter().map(|byte| format!("{byte:02x}")).collect(),
+    )
+}
