@@ -151,6 +151,9 @@ impl ScriptThread {
     fn call_timers(&mut self) {
         for _ in 0..EVENTS_PER_HAND_OVER {
             let Some(function) = self.engine.take_due_timer() else { break };
+            if self.strikes.is_off("timer") {
+                continue;
+            }
             self.confined(|thread| {
                 if let Err(error) = thread.handle(|engine| engine.on_timer(&function)) {
                     thread.failed(&error, "timer", "timer", None);

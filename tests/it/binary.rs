@@ -282,8 +282,17 @@ fn peer_supplied_text_is_escaped_and_uuids_are_cut_in_the_log() {
 #[test]
 fn term_ends_it_under_a_handler_that_does_not_return() {
     let script = "function opcodes.hang()\n  relay.log.info('hanging')\n  while true do end\nend\n";
-    let flags =
-        ["--listen", "tcp://127.0.0.1:0", "--script", "hang.lua", "--set", "drain.timeout_ms=300"];
+    let flags = [
+        "--listen",
+        "tcp://127.0.0.1:0",
+        "--script",
+        "hang.lua",
+        "--set",
+        "drain.timeout_ms=300",
+        // The budget would end it.
+        "--set",
+        "script.call_timeout_ms=60000",
+    ];
     let mut relay = Process::start(&flags, &[("hang.lua", script)]);
     let door = Door::new(relay.listening(1)[0].1, None);
     runtime().block_on(async {

@@ -4,12 +4,12 @@ use super::*;
 use crate::script::stage::{DEFAULT_SCRIPT, LIMITS, budgets, info, message, told};
 use crate::session::ClientKind;
 
-mod modules;
-mod timers;
 mod budgets;
 mod escapes;
+mod modules;
 mod runaways;
 mod steps;
+mod timers;
 
 /// A script thread without its thread: what it decides is read from the worker's end.
 struct Room {

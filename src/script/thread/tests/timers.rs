@@ -42,7 +42,7 @@ fn timers_are_handlers_of_their_own() {
     let mut took = Vec::new();
     let block = logged(|| took = room.at(start + 40 * MS));
     assert_eq!(took, [""; 0]);
-    assert!(block.contains(r#"hook="timer" generation=1"#), "{block}");
+    assert!(block.contains(r#"opcode="timer" generation=1"#), "{block}");
     assert!(block.contains("opcodes.lua:9: no") && block.contains("at "), "{block}");
     assert_eq!(room.at(start + 200 * MS), ["all < tick 3"]);
     assert_eq!(room.thread.engine.next_timer(), None);
