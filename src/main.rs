@@ -44,13 +44,14 @@ async fn serve(config: Config) -> ExitCode {
         Ok(server) => server,
         Err(error) => return fail(exit_code(&error), &error),
     };
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    let (terminate, interrupt) = match signals {
-        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-        (Err(error), _) | (_, Err(error)) => return fail(EXIT_SYSTEM, &error),
+    let signals = Signals::new().and_then(|signals| Ok((signals, signal(SignalKind::hangup())?)));
+    let (signals, hangup) = match signals {
+        Ok(signals) => signals,
+        Err(error) => return fail(EXIT_SYSTEM, &format!("cannot receive signals: {error}")),
     };
+    tokio::spawn(reload_on(hangup, server.reloader()));
     announce(&server);
-    match server.run(stop_signal(terminate, interrupt)).await {
+    match server.run(signals.stop()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(EXIT_SOFTWARE, &format!("{error:#}")),
     }
@@ -66,20 +67,41 @@ fn announce(server: &Server) {
     let _ = out.flush();
 }
 
-/// Completes at the first TERM or INT; a second one ends the process at once.
-async fn stop_signal(mut terminate: Signal, mut interrupt: Signal) {
-    let mut next = async move || {
+/// The signals that end the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        let (terminate, interrupt) = (SignalKind::terminate(), SignalKind::interrupt());
+        Ok(Signals { terminate: signal(terminate)?, interrupt: signal(interrupt)? })
+    }
+
+    async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-    };
-    next().await;
-    tokio::spawn(async move {
-        next().await;
-        tracing::warn!("stopped by a second signal");
-        std::process::exit(0);
-    });
+    }
+
+    /// Completes at the first of them; a second one ends the process at once.
+    async fn stop(mut self) {
+        self.next().await;
+        tokio::spawn(async move {
+            self.next().await;
+            tracing::warn!("stopped by a second signal");
+            std::process::exit(0);
+        });
+    }
+}
+
+/// HUP: the script is loaded again if its bytes have changed.
+async fn reload_on(mut hangup: Signal, reload: impl Fn()) {
+    while hangup.recv().await.is_some() {
+        reload();
+    }
 }
 
 fn start_log(config: &LogConfig) {

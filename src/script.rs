@@ -59,8 +59,8 @@ pub struct Script {
 
 impl Script {
     /// Loads the script, starts its thread and watches the file. Returns when the first generation
-    /// is loaded, its `on.load` included. A file that can not be watched is a warning: SIGHUP and
-    /// `relay reload` still work.
+    /// is loaded, its `on.load` included. A file that can not be watched is a warning: SIGHUP
+    /// still works.
     pub fn start(
         file: &Path,
         settings: Map<String, Setting>,

@@ -13,7 +13,7 @@ use crate::config::{Config, ListenUrl};
 use crate::connection::Door;
 use crate::hub::HubLimits;
 use crate::listener::{self, Listener, Listening, Reception};
-use crate::script::{Budgets, LoadError, Script};
+use crate::script::{Budgets, LoadError, Request, Script};
 use crate::session::Issuer;
 use crate::transport::tls::{self, TlsError};
 use crate::worker::{self, INBOX_HAND_OVERS, Order, Plan};
@@ -126,6 +126,12 @@ impl Server {
     /// The bound addresses, in the order of the configuration.
     pub fn listeners(&self) -> &[Listening] {
         &self.listening
+    }
+
+    /// Asks for a reload of the script, from anywhere and at any time. The outcome is in the log.
+    pub fn reloader(&self) -> impl Fn() + Send + 'static {
+        let queue = self.script.queue();
+        move || queue.request(Request::Reload)
     }
 
     /// Serves until `shutdown` completes, then drains: no new connections, every message that was

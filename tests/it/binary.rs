@@ -305,3 +305,22 @@ fn term_ends_it_under_a_handler_that_does_not_return() {
     });
     assert_eq!(relay.exit_code(), Some(0));
 }
+
+/// HUP asks for a reload; whether there is one or not, nobody is dropped.
+#[test]
+fn hup_ends_nothing() {
+    let mut relay = Process::relay(&["--listen", "tcp://127.0.0.1:0"]);
+    let door = Door::new(relay.listening(1)[0].1, None);
+    runtime().block_on(async {
+        let mut backend = door.backend(Transport::Tcp).await;
+        for n in 0..3 {
+            relay.signal("HUP");
+            let echo = format!("{{\"opcode\":\"echo\",\"n\":{n}}}");
+            backend.send(&echo).await;
+            backend.acked("").await;
+            backend.hears(echo.as_str()).await;
+        }
+    });
+    relay.signal("TERM");
+    assert_eq!(relay.exit_code(), Some(0));
+}
