@@ -3,12 +3,14 @@
 
 mod api;
 mod clients;
+mod clock;
 mod engine;
 mod fault;
 mod file;
 mod handlers;
 mod host;
 mod intake;
+mod outcome;
 mod queue;
 mod reload;
 mod reply;
@@ -17,6 +19,7 @@ mod source;
 #[cfg(test)]
 mod stage;
 mod suggest;
+pub mod testing;
 mod thread;
 mod value;
 
@@ -25,20 +28,23 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use serde_json::{Map, Value as Setting};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
+use clock::Clock;
 pub use engine::Engine;
 use fault::Fault;
 pub use fault::{HandlerError, LoadError};
 pub use intake::Intake;
+use outcome::Asked;
+pub use outcome::Outcome;
 pub use queue::{Event, Queue, Request};
 use reload::Watch;
 pub use source::Source;
+use testing::Terms;
 pub use thread::Status;
-use thread::{ScriptThread, Setup};
+use thread::{Rehearse, ScriptThread, Setup};
 
-use crate::hub::{Delivery, HubLimits};
+use crate::hub::Delivery;
 
 /// A running script. Dropping it stops it.
 pub struct Script {
@@ -55,17 +61,26 @@ impl Script {
     /// `relay reload` still work.
     pub fn start(
         file: &Path,
-        settings: Map<String, Setting>,
+        terms: Terms,
+        test_before_reload: bool,
         workers: Vec<mpsc::Sender<Vec<Delivery>>>,
-        limits: HubLimits,
     ) -> Result<Script, LoadError> {
         let source = Source::read(file)?;
         let known = source.text.clone().into_bytes();
         let queue = Queue::default();
-        let setup = Setup { file: file.to_owned(), source, settings, workers, limits };
+        let rehearse = test_before_reload.then(|| rehearse(file, &terms, &queue));
+        let setup = Setup {
+            file: file.to_owned(),
+            source,
+            settings: terms.settings,
+            workers,
+            limits: terms.hub,
+            clock: Clock::System,
+            rehearse,
+        };
         let (thread, status) = spawn(setup, queue.clone())?;
         let asked = queue.clone();
-        let watch = Watch::start(file, known, move || asked.request(Request::Reload))
+        let watch = Watch::start(file, known, move || asked.request(Request::Reload(None)))
             .inspect_err(|error| tracing::warn!("changes of the script go unnoticed: {error:#}"))
             .ok();
         Ok(Script { queue, status, watch, thread: Some(thread) })
@@ -76,10 +91,9 @@ impl Script {
         self.queue.clone()
     }
 
-    /// Has the script loaded again if its bytes have changed. Returns at once; the log and
-    /// [`Script::status`] tell the outcome.
-    pub fn reload(&self) {
-        self.queue.request(Request::Reload);
+    /// What others may ask of the script while it is served elsewhere.
+    pub fn reloader(&self) -> Reloader {
+        Reloader { queue: self.queue.clone() }
     }
 
     pub fn status(&self) -> Status {
@@ -107,6 +121,41 @@ impl Drop for Script {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Has the script loaded again.
+#[derive(Clone)]
+pub struct Reloader {
+    queue: Queue,
+}
+
+impl Reloader {
+    /// Has the script loaded again if its bytes have changed. Returns at once; the outcome comes
+    /// when the script thread has decided, and never if it ends before.
+    pub fn reload(&self) -> oneshot::Receiver<Outcome> {
+        let (asked, outcome) = oneshot::channel();
+        self.queue.request(Request::Reload(Some(asked)));
+        outcome
+    }
+}
+
+/// Runs the tests of a new text on a thread of its own: messages are decided meanwhile.
+fn rehearse(file: &Path, terms: &Terms, queue: &Queue) -> Rehearse {
+    let (file, terms, queue) = (file.to_owned(), terms.clone(), queue.clone());
+    Box::new(move |source: Source, asked: Asked| {
+        let (file, terms, queue) = (file.clone(), terms.clone(), queue.clone());
+        let run = move || {
+            // Whatever the tests make the script log happened to nobody.
+            let silence = tracing::subscriber::NoSubscriber::default();
+            let result = tracing::subscriber::with_default(silence, || {
+                testing::rehearse(&source, &file, &terms)
+            });
+            queue.request(Request::Rehearsed { source, result, asked });
+        };
+        if let Err(error) = std::thread::Builder::new().name("script-test".to_owned()).spawn(run) {
+            tracing::error!("no thread for the tests of the script, nothing reloaded: {error}");
+        }
+    })
 }
 
 /// What the thread reports when the first generation is loaded.
@@ -155,7 +204,7 @@ mod tests {
 
     fn start(file: &Path) -> (Result<Script, LoadError>, mpsc::Receiver<Vec<Delivery>>) {
         let (worker, outlet) = mpsc::channel(8);
-        (Script::start(file, Map::new(), vec![worker], stage::LIMITS), outlet)
+        (Script::start(file, stage::terms(), false, vec![worker]), outlet)
     }
 
     fn eventually(what: impl Fn() -> bool) {
@@ -208,7 +257,8 @@ mod tests {
         eventually(|| script.status().generation == 2);
         assert_eq!(script.status().rejected, None);
         // By request, nothing happens without a change.
-        script.reload();
+        let outcome = script.reloader().reload().blocking_recv().expect("decided");
+        assert!(matches!(outcome, Outcome::Unchanged { generation: 2, .. }), "{outcome}");
         script.stop();
     }
 }

@@ -13,7 +13,9 @@ use crate::config::{Config, ListenUrl};
 use crate::connection::Door;
 use crate::hub::HubLimits;
 use crate::listener::{self, Listener, Listening, Reception};
-use crate::script::{LoadError, Script};
+use crate::message::MessageLimits;
+use crate::script::testing::Terms;
+use crate::script::{LoadError, Reloader, Script};
 use crate::session::Issuer;
 use crate::transport::tls::{self, TlsError};
 use crate::worker::{self, INBOX_HAND_OVERS, Order, Plan};
@@ -67,13 +69,10 @@ impl Server {
         let count = worker_count(config.workers);
         let (inboxes, outlets): (Vec<_>, Vec<_>) =
             (0..count).map(|_| mpsc::channel(INBOX_HAND_OVERS)).unzip();
-        let limits = HubLimits {
-            name_bytes_max: config.limits.name_bytes_max,
-            failed_claims_max: u32::try_from(config.limits.failed_claims_max).unwrap_or(u32::MAX),
-        };
-        let script =
-            Script::start(&config.script.file, config.script.settings.clone(), inboxes, limits)
-                .map_err(StartError::Script)?;
+        let of_script = &config.script;
+        let tests = of_script.test_before_reload;
+        let script = Script::start(&of_script.file, terms(&config), tests, inboxes)
+            .map_err(StartError::Script)?;
 
         let issuer = Arc::new(Issuer::new().map_err(StartError::System)?);
         let (orders, _) = watch::channel(Order::Run);
@@ -115,6 +114,11 @@ impl Server {
         &self.listening
     }
 
+    /// Has the script loaded again while the relay serves.
+    pub fn reloader(&self) -> Reloader {
+        self.script.reloader()
+    }
+
     /// Serves until `shutdown` completes, then drains: no new connections, every message received
     /// is decided, every client gets its Close 1001. What is left at the deadline
     /// (`drain.timeout_ms`) is cut.
@@ -151,6 +155,22 @@ impl Server {
             false => tracing::warn!("stopped at the deadline: clients that did not read were cut"),
         }
         Ok(())
+    }
+}
+
+/// What the config says to the script, in the relay and in its tests.
+pub fn terms(config: &Config) -> Terms {
+    let limits = &config.limits;
+    Terms {
+        settings: config.script.settings.clone(),
+        hub: HubLimits {
+            name_bytes_max: limits.name_bytes_max,
+            failed_claims_max: u32::try_from(limits.failed_claims_max).unwrap_or(u32::MAX),
+        },
+        message: MessageLimits {
+            depth_max: limits.json_depth_max,
+            opcode_bytes_max: limits.opcode_bytes_max,
+        },
     }
 }
 

@@ -55,6 +55,8 @@ impl Default for Config {
 pub struct ScriptConfig {
     /// The Lua file with the opcode handlers.
     pub file: PathBuf,
+    /// A reload needs the tests beside the script to pass.
+    pub test_before_reload: bool,
     /// Free for the script, which reads it as `relay.config`. TOML dates arrive as text; `inf` and
     /// `nan`, which JSON does not know, as null.
     pub settings: serde_json::Map<String, serde_json::Value>,
@@ -62,7 +64,11 @@ pub struct ScriptConfig {
 
 impl Default for ScriptConfig {
     fn default() -> Self {
-        ScriptConfig { file: "scripts/opcodes.lua".into(), settings: serde_json::Map::new() }
+        ScriptConfig {
+            file: "scripts/opcodes.lua".into(),
+            test_before_reload: false,
+            settings: serde_json::Map::new(),
+        }
     }
 }
 

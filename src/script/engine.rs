@@ -7,6 +7,7 @@ use mlua::chunk::ChunkMode;
 use mlua::{Function, IntoLuaMulti, Lua};
 use serde_json::{Map, Value as Setting};
 
+use super::clock::Clock;
 use super::fault::{Fault, HandlerError, LoadError};
 use super::handlers::{Handlers, stray_globals};
 use super::host::Host;
@@ -33,11 +34,12 @@ impl Engine {
         generation: u64,
         hub: Rc<RefCell<Hub>>,
         settings: &Map<String, Setting>,
+        clock: &Clock,
     ) -> Result<Engine, LoadError> {
         let fault = |error: mlua::Error| Fault::from_lua(&error, source);
         let lua = sandbox::open(source).map_err(fault)?;
         let json = Json::new(&lua).map_err(fault)?;
-        let host = Rc::new(Host::new(generation, json, source.clone(), hub));
+        let host = Rc::new(Host::new(generation, json, source.clone(), hub, clock.clone()));
         api::install(&lua, &host, settings).map_err(fault)?;
         sandbox::close(&lua).map_err(fault)?;
         run_top_level(&lua, source).map_err(fault)?;
@@ -58,6 +60,11 @@ impl Engine {
     /// What the script does that its author hardly meant; one line each, with its place.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Whether there is a handler for this opcode, `on.default` not counted.
+    pub fn handles(&self, opcode: &str) -> bool {
+        self.handlers.opcodes.contains_key(opcode)
     }
 
     pub fn on_load(&self, reload: bool) -> Result<(), HandlerError> {

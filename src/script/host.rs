@@ -6,6 +6,7 @@ use std::rc::Rc;
 use mlua::{AnyUserData, Lua, Value};
 
 use super::clients::Clients;
+use super::clock::Clock;
 use super::source::Source;
 use super::value::{Access, Json, TEXT_BYTES_MAX, type_name};
 use crate::hub::{Client, Hub, Payload};
@@ -16,6 +17,7 @@ pub struct Host {
     pub generation: u64,
     pub json: Json,
     pub source: Source,
+    pub clock: Clock,
     hub: Rc<RefCell<Hub>>,
     loaded: Cell<bool>,
     /// The number of the call that is running or ran last; a `msg` of another one has expired.
@@ -53,11 +55,18 @@ impl Drop for Call<'_> {
 }
 
 impl Host {
-    pub fn new(generation: u64, json: Json, source: Source, hub: Rc<RefCell<Hub>>) -> Host {
+    pub fn new(
+        generation: u64,
+        json: Json,
+        source: Source,
+        hub: Rc<RefCell<Hub>>,
+        clock: Clock,
+    ) -> Host {
         Host {
             generation,
             json,
             source,
+            clock,
             hub,
             loaded: Cell::new(false),
             call: Cell::new(0),

@@ -6,14 +6,17 @@ use std::rc::Rc;
 use bytes::Bytes;
 use serde_json::json;
 
+use super::clock::Clock;
 use super::engine::Engine;
 use super::fault::{HandlerError, LoadError};
 use super::source::Source;
+use super::testing::Terms;
 use crate::hub::{Client, Delivery, Hub, HubLimits};
 use crate::message::{Message, MessageLimits};
 use crate::session::{ClientInfo, ClientKind, Scheme, SessionId};
 
 pub const LIMITS: HubLimits = HubLimits { name_bytes_max: 128, failed_claims_max: 5 };
+pub const MESSAGE_LIMITS: MessageLimits = MessageLimits { depth_max: 127, opcode_bytes_max: 128 };
 pub const DEFAULT_SCRIPT: &str = include_str!("../../scripts/opcodes.lua");
 
 pub struct Stage {
@@ -26,7 +29,11 @@ pub fn load(script: &str, hub: &Rc<RefCell<Hub>>, generation: u64) -> Result<Eng
     let source = Source::new("scripts/opcodes.lua", script);
     let settings = json!({"greeting": "hello", "list": [1, 2], "deep": {"on": true}});
     let settings = settings.as_object().expect("an object").clone();
-    Engine::load(&source, generation, Rc::clone(hub), &settings)
+    Engine::load(&source, generation, Rc::clone(hub), &settings, &Clock::System)
+}
+
+pub fn terms() -> Terms {
+    Terms { settings: serde_json::Map::new(), hub: LIMITS, message: MESSAGE_LIMITS }
 }
 
 pub fn info(serial: u64, kind: ClientKind, path: &str, ident: Option<&str>) -> ClientInfo {
@@ -43,8 +50,7 @@ pub fn info(serial: u64, kind: ClientKind, path: &str, ident: Option<&str>) -> C
 }
 
 pub fn message(json: &str) -> Message {
-    let limits = MessageLimits { depth_max: 127, opcode_bytes_max: 128 };
-    Message::parse(Bytes::copy_from_slice(json.as_bytes()), limits).expect("a message")
+    Message::parse(Bytes::copy_from_slice(json.as_bytes()), MESSAGE_LIMITS).expect("a message")
 }
 
 impl Stage {

@@ -11,8 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Map, Value as Setting};
 use tokio::sync::mpsc;
 
+use super::clock::Clock;
 use super::engine::Engine;
 use super::fault::{HandlerError, LoadError};
+use super::outcome::{Asked, Outcome};
 use super::queue::{Event, Queue, Request};
 use super::reply::ErrorReply;
 use super::source::Source;
@@ -43,7 +45,13 @@ pub struct Setup {
     pub settings: Map<String, Setting>,
     pub workers: Vec<mpsc::Sender<Vec<Delivery>>>,
     pub limits: HubLimits,
+    pub clock: Clock,
+    /// Where a new text goes before it is loaded; it comes back as [`Request::Rehearsed`].
+    pub rehearse: Option<Rehearse>,
 }
+
+/// Starts the tests of a text and returns at once.
+pub type Rehearse = Box<dyn Fn(Source, Asked) + Send>;
 
 /// The state of the thread. Stays on it: the VM is bound to one thread.
 pub struct ScriptThread {
@@ -53,13 +61,15 @@ pub struct ScriptThread {
     settings: Map<String, Setting>,
     workers: Vec<mpsc::Sender<Vec<Delivery>>>,
     status: Arc<Mutex<Status>>,
+    clock: Clock,
+    rehearse: Option<Rehearse>,
 }
 
 impl ScriptThread {
     /// Loads the first generation.
     pub fn new(setup: Setup) -> Result<ScriptThread, LoadError> {
         let hub = Rc::new(RefCell::new(Hub::new(setup.workers.len(), setup.limits)));
-        let engine = load(&setup.source, 1, &hub, &setup.settings, false)?;
+        let engine = load(&setup.source, 1, &hub, &setup.settings, &setup.clock, false)?;
         let status = Status { generation: 1, hash: setup.source.hash, rejected: None };
         let thread = ScriptThread {
             hub,
@@ -68,6 +78,8 @@ impl ScriptThread {
             settings: setup.settings,
             workers: setup.workers,
             status: Arc::new(Mutex::new(status)),
+            clock: setup.clock,
+            rehearse: setup.rehearse,
         };
         thread.announce("script loaded");
         Ok(thread)
@@ -75,6 +87,14 @@ impl ScriptThread {
 
     pub fn status(&self) -> Arc<Mutex<Status>> {
         Arc::clone(&self.status)
+    }
+
+    pub fn hub(&self) -> &Rc<RefCell<Hub>> {
+        &self.hub
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// Decides until it is asked to stop.
@@ -88,7 +108,10 @@ impl ScriptThread {
             let mut stops = false;
             for request in requests {
                 match request {
-                    Request::Reload => self.confined(ScriptThread::reload),
+                    Request::Reload(asked) => self.confined(|thread| thread.reload(asked)),
+                    Request::Rehearsed { source, result, asked } => {
+                        self.confined(|thread| thread.rehearsed(&source, result, asked));
+                    }
                     Request::Stop => stops = true,
                 }
             }
@@ -100,7 +123,7 @@ impl ScriptThread {
     }
 
     /// Decides what was taken from the queue and hands the outcome over, in turns.
-    fn decide_all(&mut self, events: &mut VecDeque<Event>) {
+    pub fn decide_all(&mut self, events: &mut VecDeque<Event>) {
         loop {
             for event in events.drain(..events.len().min(EVENTS_PER_HAND_OVER)) {
                 self.confined(|thread| thread.decide(event));
@@ -229,19 +252,37 @@ impl ScriptThread {
     // Reload.
 
     /// Loads the text on disk aside and puts it in place of the running one, if it is another one
-    /// and good.
-    fn reload(&mut self) {
-        let source = match Source::read(&self.file) {
+    /// and good. Where it has tests to pass first, that goes on meanwhile.
+    fn reload(&mut self, asked: Asked) {
+        match Source::read(&self.file) {
             Ok(source) if source.text == self.engine.source().text => {
                 if self.status_mut(|status| status.rejected.take()).is_some() {
                     self.announce("the script on disk is again the one that runs");
                 }
-                return;
+                let (generation, hash) = self.version();
+                tell(asked, Outcome::Unchanged { generation, hash });
             }
-            Ok(source) => source,
-            Err(error) => return self.reject(&error),
-        };
-        match load(&source, self.engine.generation() + 1, &self.hub, &self.settings, true) {
+            Ok(source) => match &self.rehearse {
+                Some(rehearse) => rehearse(source, asked),
+                None => self.adopt(&source, asked),
+            },
+            Err(error) => self.reject(&error, asked),
+        }
+    }
+
+    /// The tests of a text are over. The file may hold another one by now: then that one counts.
+    fn rehearsed(&mut self, source: &Source, result: Result<(), LoadError>, asked: Asked) {
+        let on_disk = Source::read(&self.file).is_ok_and(|now| now.text == source.text);
+        match result {
+            _ if !on_disk => self.reload(asked),
+            Ok(()) => self.adopt(source, asked),
+            Err(error) => self.reject(&error, asked),
+        }
+    }
+
+    fn adopt(&mut self, source: &Source, asked: Asked) {
+        let next = self.engine.generation() + 1;
+        match load(source, next, &self.hub, &self.settings, &self.clock, true) {
             Ok(engine) => {
                 self.engine = engine;
                 self.status_mut(|status| {
@@ -253,15 +294,24 @@ impl ScriptThread {
                 });
                 self.announce("script reloaded");
                 self.hand_over();
+                let (generation, hash) = self.version();
+                tell(asked, Outcome::Reloaded { generation, hash });
             }
-            Err(error) => self.reject(&error),
+            Err(error) => self.reject(&error, asked),
         }
     }
 
-    fn reject(&self, error: &LoadError) {
-        let (generation, hash) = (self.engine.generation(), self.engine.source().short_hash());
-        tracing::error!("reload rejected, still generation {generation} ({hash}): {error}");
+    fn reject(&self, error: &LoadError, asked: Asked) {
+        let (generation, hash) = self.version();
+        let outcome = Outcome::Rejected { generation, hash, why: error.to_string() };
+        tracing::error!("{outcome}");
         self.status_mut(|status| status.rejected = Some(error.summary()));
+        tell(asked, outcome);
+    }
+
+    /// The running generation and the short hash of its text.
+    fn version(&self) -> (u64, String) {
+        (self.engine.generation(), self.engine.source().short_hash().to_owned())
     }
 
     fn announce(&self, what: &str) {
@@ -278,15 +328,23 @@ impl ScriptThread {
     }
 }
 
+fn tell(asked: Asked, outcome: Outcome) {
+    if let Some(asked) = asked {
+        // Whoever asked may have gone.
+        let _ = asked.send(outcome);
+    }
+}
+
 /// Loads a generation up to and including its `on.load`.
 fn load(
     source: &Source,
     generation: u64,
     hub: &Rc<RefCell<Hub>>,
     settings: &Map<String, Setting>,
+    clock: &Clock,
     reload: bool,
 ) -> Result<Engine, LoadError> {
-    let engine = Engine::load(source, generation, Rc::clone(hub), settings)?;
+    let engine = Engine::load(source, generation, Rc::clone(hub), settings, clock)?;
     transact(hub, || engine.on_load(reload))?;
     Ok(engine)
 }

@@ -25,6 +25,8 @@ impl Room {
             settings: Map::new(),
             workers: vec![sender],
             limits: LIMITS,
+            clock: Clock::System,
+            rehearse: None,
         };
         let thread = ScriptThread::new(setup).unwrap_or_else(|error| panic!("{error}"));
         Room { thread, worker, file }
@@ -44,7 +46,7 @@ impl Room {
 
     fn save(&mut self, script: &str) -> Status {
         std::fs::write(&self.file, script).expect("written");
-        self.thread.confined(ScriptThread::reload);
+        self.thread.confined(|thread| thread.reload(None));
         self.status()
     }
 
@@ -205,7 +207,7 @@ fn a_good_version_takes_over_and_a_bad_one_changes_nothing() {
         assert_eq!(room.decide([says(1, "{}")]), ["1 next", "1 < two"]);
     }
     std::fs::remove_file(&room.file).expect("removed");
-    room.thread.confined(ScriptThread::reload);
+    room.thread.confined(|thread| thread.reload(None));
     assert!(room.status().rejected.expect("gone").contains("can not be read"));
     // Back to what runs: no new generation, and no doubt any more.
     let status = room.save(&version("two"));
@@ -277,7 +279,7 @@ fn a_rejected_reload_is_one_block_that_names_what_still_runs() {
     });
     assert!(block.contains("script reloaded generation=2 hash="), "{block}");
     assert!(block.contains("'x' is a global"), "{block}");
-    assert_eq!(logged(|| room.thread.confined(ScriptThread::reload)), "");
+    assert_eq!(logged(|| room.thread.confined(|thread| thread.reload(None))), "");
 }
 
 #[test]
