@@ -4,16 +4,13 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use relay::cli::{self, Cli};
+use relay::cli::{self, Cli, Command, EXIT_SCRIPT, EXIT_UNAVAILABLE, EXIT_USAGE, Ending};
 use relay::config::{Config, LogConfig, LogFormat};
 use relay::server::{Server, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-// From sysexits.h, as people who write service files know them.
-const EXIT_CONFIG: u8 = 64;
-const EXIT_SCRIPT: u8 = 65;
-const EXIT_BIND: u8 = 69;
+// From sysexits.h, as people who write service files know them; the others are in the library.
 const EXIT_SOFTWARE: u8 = 70;
 const EXIT_SYSTEM: u8 = 71;
 
@@ -26,16 +23,38 @@ fn main() -> ExitCode {
             return ExitCode::from(cli::exit_code(&error));
         }
     };
-    let config = match Config::load(&cli.config.into_sources()) {
+    let config = match Config::load(&cli.config.clone().into_sources()) {
         Ok(config) => config,
-        Err(error) => return fail(EXIT_CONFIG, &error),
+        Err(error) => return fail(EXIT_USAGE, &error),
     };
+    if let Some(command) = &cli.command {
+        return finish(&run(command, &config));
+    }
     start_log(&config.log);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(EXIT_SYSTEM, &error),
     };
     runtime.block_on(serve(config))
+}
+
+/// Anything but being a relay.
+fn run(command: &Command, config: &Config) -> Ending {
+    match command {
+        Command::Test(args) => {
+            // What the script logs and the tests print, without the relay's own life.
+            let level = "error,relay::script=info,relay::script::thread=error".to_owned();
+            start_log(&LogConfig { level, ..config.log.clone() });
+            cli::test(args, config, io::IsTerminal::is_terminal(&io::stdout()))
+        }
+    }
+}
+
+fn finish(ending: &Ending) -> ExitCode {
+    // Nothing is left to be done for a reader that has gone.
+    let _ = io::stdout().write_all(ending.output.as_bytes());
+    let _ = io::stderr().write_all(ending.errors.as_bytes());
+    ExitCode::from(ending.code)
 }
 
 async fn serve(config: Config) -> ExitCode {
@@ -97,8 +116,8 @@ fn start_log(config: &LogConfig) {
 fn exit_code(error: &StartError) -> u8 {
     match error {
         StartError::Script(_) => EXIT_SCRIPT,
-        StartError::Bind { .. } => EXIT_BIND,
-        StartError::Tls(_) | StartError::Descriptors { .. } => EXIT_CONFIG,
+        StartError::Bind { .. } => EXIT_UNAVAILABLE,
+        StartError::Tls(_) | StartError::Descriptors { .. } => EXIT_USAGE,
         StartError::System(_) => EXIT_SYSTEM,
     }
 }
