@@ -19,12 +19,14 @@
 //! ```
 //! The flags of [`ConfigArgs`] are global, so a command takes them behind its name too.
 
+mod reload;
 mod test;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use reload::reload;
 pub use test::{Format, TestArgs, test};
 
 use crate::config::Sources;
@@ -58,6 +60,8 @@ pub struct Cli {
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     Test(TestArgs),
+    /// Have the relay that runs load its script again
+    Reload,
 }
 
 /// How a command ends, and what it prints.

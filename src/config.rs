@@ -15,7 +15,8 @@ use std::path::PathBuf;
 
 pub use error::{ConfigError, Origin};
 pub use keys::{
-    Config, Drain, Limits, LogConfig, LogFormat, RawConfig, ScriptConfig, TlsConfig, WebConfig,
+    Config, ControlConfig, Drain, Limits, LogConfig, LogFormat, RawConfig, ScriptConfig, TlsConfig,
+    WebConfig,
 };
 pub use listen::{ListenScheme, ListenUrl, ListenUrlError};
 pub use sources::{DEFAULT_FILE, Sources};
@@ -58,8 +59,9 @@ fn resolve_paths(config: &mut Config, layers: &Layers) {
     let Some(directory) = layers.file_directory() else {
         return;
     };
-    let paths: [(&[&str], &mut PathBuf); 4] = [
+    let paths: [(&[&str], &mut PathBuf); 5] = [
         (&["script", "file"], &mut config.script.file),
+        (&["control", "socket"], &mut config.control.socket),
         (&["tls", "certificate"], &mut config.tls.certificate),
         (&["tls", "key"], &mut config.tls.key),
         (&["tls", "directory"], &mut config.tls.directory),

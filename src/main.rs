@@ -1,11 +1,14 @@
 //! The command: flags, exit codes, signals, and what is printed.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use relay::cli::{self, Cli, Command, EXIT_SCRIPT, EXIT_UNAVAILABLE, EXIT_USAGE, Ending};
 use relay::config::{Config, LogConfig, LogFormat};
+use relay::script::Reloader;
+use relay::server::control::Control;
 use relay::server::{Server, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
 /// Anything but being a relay.
 fn run(command: &Command, config: &Config) -> Ending {
     match command {
+        Command::Reload => cli::reload(config),
         Command::Test(args) => {
             // What the script logs and the tests print, without the relay's own life.
             let level = "error,relay::script=info,relay::script::thread=error".to_owned();
@@ -58,6 +62,7 @@ fn finish(ending: &Ending) -> ExitCode {
 }
 
 async fn serve(config: Config) -> ExitCode {
+    let socket = config.control.socket.clone();
     let server = match Server::bind(config).await {
         Ok(server) => server,
         Err(error) => return fail(exit_code(&error), &error),
@@ -67,8 +72,20 @@ async fn serve(config: Config) -> ExitCode {
         (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
         (Err(error), _) | (_, Err(error)) => return fail(EXIT_SYSTEM, &error),
     };
+    let hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => return fail(EXIT_SYSTEM, &error),
+    };
+    tokio::spawn(reload_at(hangup, server.reloader()));
+    let control = bind_control(&socket).map(|it| tokio::spawn(it.serve(server.reloader())));
     announce(&server);
-    match server.run(stop_signal(terminate, interrupt)).await {
+    let ended = server.run(stop_signal(terminate, interrupt)).await;
+    if let Some(control) = control {
+        control.abort();
+        // Its file is gone when it has ended.
+        let _ = control.await;
+    }
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(EXIT_SOFTWARE, &format!("{error:#}")),
     }
@@ -82,6 +99,23 @@ fn announce(server: &Server) {
         let _ = writeln!(out, "listening on {listening}");
     }
     let _ = out.flush();
+}
+
+/// Each HUP loads the script again. The log tells the outcome.
+async fn reload_at(mut hangup: Signal, reloader: Reloader) {
+    while hangup.recv().await.is_some() {
+        let _ = reloader.reload().await;
+    }
+}
+
+/// A relay without a control socket serves all the same.
+fn bind_control(path: &Path) -> Option<Control> {
+    if path.as_os_str().is_empty() {
+        return None;
+    }
+    Control::bind(path)
+        .inspect_err(|error| tracing::warn!("no control socket at {}: {error}", path.display()))
+        .ok()
 }
 
 /// Completes at the first TERM or INT; a second one ends the process at once.

@@ -246,6 +246,28 @@ mod tests {
     }
 
     #[test]
+    fn a_test_that_fails_keeps_the_running_generation() {
+        let file = file("rehearsed", "function opcodes.n(client) client:send('1') end");
+        let tests = file.with_file_name("opcodes_test.lua");
+        let says = "test('n', function(t)\n local c = t.web() c:says{opcode = 'n'}\n";
+        std::fs::write(&tests, format!("{says} t.equal(c:heard_raw(), '1') end)"))
+            .expect("written");
+        let (worker, _outlet) = mpsc::channel(8);
+        let script = Script::start(&file, stage::terms(), true, vec![worker]).expect("started");
+        let reload = || script.reloader().reload().blocking_recv().expect("decided");
+        assert!(matches!(reload(), Outcome::Unchanged { .. }));
+        std::fs::write(&file, "function opcodes.n(client) client:send('2') end").expect("written");
+        let outcome = reload().to_string();
+        let wanted = "opcodes_test.lua:3: test 'n' failed: expected \"1\", got \"2\"";
+        assert!(outcome.contains(wanted), "{outcome}");
+        assert!(script.status().rejected.is_some_and(|why| why.contains(wanted)));
+        std::fs::write(&tests, format!("{says} t.equal(c:heard_raw(), '2') end)"))
+            .expect("written");
+        assert!(matches!(reload(), Outcome::Reloaded { generation: 2, .. }));
+        script.stop();
+    }
+
+    #[test]
     fn a_saved_file_is_the_next_generation() {
         let file = file("saved", stage::DEFAULT_SCRIPT);
         let (script, _outlet) = start(&file);

@@ -1,6 +1,8 @@
 //! Puts the relay together: certificates, script, listeners, workers; runs it, and drains it.
 //! The only file that knows all others.
 
+pub mod control;
+
 use std::sync::Arc;
 use std::thread::JoinHandle;
 

@@ -21,6 +21,8 @@ pub struct Config {
     pub script: ScriptConfig,
     /// Certificate and key of the TLS listeners.
     pub tls: TlsConfig,
+    /// How commands reach the relay that runs.
+    pub control: ControlConfig,
     /// What is logged, and how.
     pub log: LogConfig,
     /// WebSocket clients.
@@ -40,6 +42,7 @@ impl Default for Config {
             workers: 0,
             script: ScriptConfig::default(),
             tls: TlsConfig::default(),
+            control: ControlConfig::default(),
             log: LogConfig::default(),
             web: WebConfig::default(),
             raw: RawConfig::default(),
@@ -96,6 +99,20 @@ impl TlsConfig {
 impl Default for TlsConfig {
     fn default() -> Self {
         TlsConfig { certificate: PathBuf::new(), key: PathBuf::new(), directory: "certs".into() }
+    }
+}
+
+/// `[control]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ControlConfig {
+    /// The Unix socket that `relay reload` speaks to. Empty: none.
+    pub socket: PathBuf,
+}
+
+impl Default for ControlConfig {
+    fn default() -> Self {
+        ControlConfig { socket: "relay.sock".into() }
     }
 }
 
