@@ -19,6 +19,7 @@
 //! ```
 //! The flags of [`ConfigArgs`] are global, so a command takes them behind its name too.
 
+mod check;
 mod reload;
 mod test;
 
@@ -26,6 +27,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use check::{CheckArgs, check};
 pub use reload::reload;
 pub use test::{Format, TestArgs, test};
 
@@ -59,6 +61,7 @@ pub struct Cli {
 /// What the program does besides being a relay.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
+    Check(CheckArgs),
     Test(TestArgs),
     /// Have the relay that runs load its script again
     Reload,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use relay::cli::{self, Cli, Command, EXIT_SCRIPT, EXIT_UNAVAILABLE, EXIT_USAGE, Ending};
+use relay::cli::{self, Cli, Command, EXIT_SCRIPT, EXIT_UNAVAILABLE, EXIT_USAGE, Ending, TestArgs};
 use relay::config::{Config, LogConfig, LogFormat};
 use relay::script::Reloader;
 use relay::server::control::Control;
@@ -26,12 +26,19 @@ fn main() -> ExitCode {
             return ExitCode::from(cli::exit_code(&error));
         }
     };
-    let config = match Config::load(&cli.config.clone().into_sources()) {
+    let sources = cli.config.into_sources();
+    // A config with mistakes in it is what this is for.
+    if let Some(Command::Check(args)) = &cli.command {
+        return finish(&cli::check(args, &sources, std::env::vars_os()));
+    }
+    let config = match Config::load(&sources) {
         Ok(config) => config,
         Err(error) => return fail(EXIT_USAGE, &error),
     };
-    if let Some(command) = &cli.command {
-        return finish(&run(command, &config));
+    match &cli.command {
+        Some(Command::Test(args)) => return finish(&test(args, &config)),
+        Some(Command::Reload) => return finish(&cli::reload(&config)),
+        Some(Command::Check(_)) | None => {}
     }
     start_log(&config.log);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -41,17 +48,11 @@ fn main() -> ExitCode {
     runtime.block_on(serve(config))
 }
 
-/// Anything but being a relay.
-fn run(command: &Command, config: &Config) -> Ending {
-    match command {
-        Command::Reload => cli::reload(config),
-        Command::Test(args) => {
-            // What the script logs and the tests print, without the relay's own life.
-            let level = "error,relay::script=info,relay::script::thread=error".to_owned();
-            start_log(&LogConfig { level, ..config.log.clone() });
-            cli::test(args, config, io::IsTerminal::is_terminal(&io::stdout()))
-        }
-    }
+fn test(args: &TestArgs, config: &Config) -> Ending {
+    // What the script logs and the tests print, without the relay's own life.
+    let level = "error,relay::script=info,relay::script::thread=error".to_owned();
+    start_log(&LogConfig { level, ..config.log.clone() });
+    cli::test(args, config, io::IsTerminal::is_terminal(&io::stdout()))
 }
 
 fn finish(ending: &Ending) -> ExitCode {

@@ -19,6 +19,7 @@ mod source;
 #[cfg(test)]
 mod stage;
 mod suggest;
+mod survey;
 pub mod testing;
 mod thread;
 mod value;
@@ -40,6 +41,7 @@ pub use outcome::Outcome;
 pub use queue::{Event, Queue, Request};
 use reload::Watch;
 pub use source::Source;
+pub use survey::{Survey, survey};
 use testing::Terms;
 pub use thread::Status;
 use thread::{Rehearse, ScriptThread, Setup};

@@ -62,6 +62,21 @@ impl Engine {
         &self.warnings
     }
 
+    /// The opcodes and the hooks that have a function, each in alphabetical order.
+    pub fn names(&self) -> (Vec<String>, Vec<&'static str>) {
+        let mut opcodes: Vec<String> = self.handlers.opcodes.keys().cloned().collect();
+        opcodes.sort();
+        let handlers = &self.handlers;
+        let hooks = [
+            ("connect", &handlers.connect),
+            ("default", &handlers.default),
+            ("disconnect", &handlers.disconnect),
+            ("load", &handlers.load),
+        ];
+        let hooks = hooks.into_iter().filter(|(_, function)| function.is_some());
+        (opcodes, hooks.map(|(name, _)| name).collect())
+    }
+
     /// Whether there is a handler for this opcode, `on.default` not counted.
     pub fn handles(&self, opcode: &str) -> bool {
         self.handlers.opcodes.contains_key(opcode)

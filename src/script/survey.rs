@@ -1,0 +1,45 @@
+//! What a script is, found out by loading it where nobody is connected.
+
+use std::path::Path;
+
+use tokio::sync::mpsc;
+
+use super::clock::Clock;
+use super::fault::LoadError;
+use super::source::Source;
+use super::testing::Terms;
+use super::thread::{ScriptThread, Setup};
+
+/// What a start with this script would have.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// SHA-256 of its text, in hex.
+    pub hash: String,
+    /// The opcodes that have a handler, in alphabetical order.
+    pub opcodes: Vec<String>,
+    /// The hooks it has, in alphabetical order.
+    pub hooks: Vec<&'static str>,
+    /// What it does that its author hardly meant; one line each, with its place.
+    pub warnings: Vec<String>,
+}
+
+/// Loads the script as the relay does at its start, `on.load` included.
+///
+/// # Errors
+/// What the start would say.
+pub fn survey(file: &Path, terms: &Terms) -> Result<Survey, LoadError> {
+    let source = Source::read(file)?;
+    let hash = source.hash.clone();
+    let (worker, _outlet) = mpsc::channel(1);
+    let thread = ScriptThread::new(Setup {
+        file: file.to_owned(),
+        source,
+        settings: terms.settings.clone(),
+        workers: vec![worker],
+        limits: terms.hub,
+        clock: Clock::System,
+        rehearse: None,
+    })?;
+    let (opcodes, hooks) = thread.engine().names();
+    Ok(Survey { hash, opcodes, hooks, warnings: thread.engine().warnings().to_vec() })
+}
