@@ -20,6 +20,7 @@
 //! The flags of [`ConfigArgs`] are global, so a command takes them behind its name too.
 
 mod check;
+mod init_editor;
 mod reload;
 mod test;
 
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use check::{CheckArgs, check};
+pub use init_editor::{InitEditorArgs, init_editor};
 pub use reload::reload;
 pub use test::{Format, TestArgs, test};
 
@@ -63,6 +65,7 @@ pub struct Cli {
 pub enum Command {
     Check(CheckArgs),
     Test(TestArgs),
+    InitEditor(InitEditorArgs),
     /// Have the relay that runs load its script again
     Reload,
 }

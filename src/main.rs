@@ -37,6 +37,7 @@ fn main() -> ExitCode {
     };
     match &cli.command {
         Some(Command::Test(args)) => return finish(&test(args, &config)),
+        Some(Command::InitEditor(args)) => return finish(&cli::init_editor(args, &config)),
         Some(Command::Reload) => return finish(&cli::reload(&config)),
         Some(Command::Check(_)) | None => {}
     }

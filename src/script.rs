@@ -31,6 +31,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use api::reference;
 use clock::Clock;
 pub use engine::Engine;
 use fault::Fault;

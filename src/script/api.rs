@@ -4,6 +4,7 @@ mod client;
 mod json;
 mod log;
 mod message;
+pub mod reference;
 mod relay;
 
 use std::rc::Rc;

@@ -11,7 +11,7 @@ use crate::script::clients::ClientHandle;
 use crate::script::host::Host;
 use crate::script::reply::ErrorReply;
 
-const KNOWN: [&str; 13] = [
+pub const KNOWN: [&str; 13] = [
     "id",
     "kind",
     "transport",
