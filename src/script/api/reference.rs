@@ -15,12 +15,15 @@ pub struct Entry {
     pub since: u32,
 }
 
+/// Names and types of parameters.
+type Params = &'static [(&'static str, &'static str)];
+
 /// Types are written as LuaLS writes them.
 pub enum Kind {
     Field(&'static str),
     /// A `?` behind a parameter's name says that it may be left out.
     Call {
-        params: &'static [(&'static str, &'static str)],
+        params: Params,
         returns: &'static str,
     },
 }
@@ -37,7 +40,7 @@ pub const OBJECTS: [(&str, &str); 5] = [
 ];
 
 /// The functions that a script defines: parameters, and when they are called.
-pub const HOOKS: [(&str, &[(&str, &str)], &str); 5] = [
+pub const HOOKS: [(&str, Params, &str); 5] = [
     (
         "on.load",
         &[("info", "{reload: boolean, generation: number}")],

@@ -198,3 +198,18 @@ fn a_rehearsal_names_the_test_its_file_and_its_line() {
     std::fs::remove_file(directory.0.join("opcodes_test.lua")).expect("our own");
     assert!(rehearse(&script, &directory.0.join("opcodes.lua"), &terms()).is_ok());
 }
+
+#[test]
+fn each_recipe_of_the_cookbook_passes_and_a_broken_one_does_not() {
+    let cookbook = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cookbook");
+    let suites = Suite::find(&cookbook, None).expect("readable");
+    assert!(suites.len() >= 4);
+    for suite in suites {
+        let report = suite.run(&terms()).unwrap_or_else(|error| panic!("{error}"));
+        let failed: Vec<String> = report.failed().map(|(_, failure)| failure.to_string()).collect();
+        assert_eq!(failed, [""; 0]);
+        let broken = Source::new("broken.lua", "function on.default() end");
+        let report = suite.run_on(&broken, &terms()).expect("loads");
+        assert!(report.failed().next().is_some(), "{suite:?}");
+    }
+}
