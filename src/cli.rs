@@ -1,17 +1,46 @@
-//! The command line: its definition, and what it means as [`Sources`] of the config. Nothing here
-//! runs anything.
+//! The command line: its definition, what it means as [`Sources`] of the config, and the commands
+//! beside the relay itself, which end at once and return an [`Ending`].
 //!
 //! `main` parses with [`clap::Parser::try_parse`], not `parse`, which would end the process with
-//! clap's own code 2.
+//! clap's own code 2:
+//! ```no_run
+//! use clap::Parser;
+//! use relay::cli::{Cli, exit_code};
+//!
+//! let cli = match Cli::try_parse() {
+//!     Ok(cli) => cli,
+//!     Err(error) => {
+//!         // Help and version go to stdout, errors to stderr; a closed pipe is no error of ours.
+//!         let _ = error.print();
+//!         std::process::exit(exit_code(&error).into());
+//!     }
+//! };
+//! let sources = cli.config.into_sources();
+//! ```
+//! The flags of [`ConfigArgs`] are global, so a command takes them behind its name too.
+
+mod check;
+mod init_editor;
+mod reload;
+mod test;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser};
+use clap::{Args, Parser, Subcommand};
+
+pub use check::{CheckArgs, check};
+pub use init_editor::{InitEditorArgs, init_editor};
+pub use reload::reload;
+pub use test::{Format, TestArgs, test};
 
 use crate::config::Sources;
 
 /// The exit code for a command line or a config with a mistake in it (EX_USAGE of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
+/// The exit code for a mistake in the script (EX_DATAERR).
+pub const EXIT_SCRIPT: u8 = 65;
+/// The exit code where an address cannot be bound, or no relay answers (EX_UNAVAILABLE).
+pub const EXIT_UNAVAILABLE: u8 = 69;
 
 /// The whole command line.
 #[derive(Clone, Debug, PartialEq, Eq, Parser)]
@@ -19,12 +48,43 @@ pub const EXIT_USAGE: u8 = 64;
     name = "relay",
     version,
     about,
-    after_help = "Exit codes: 0 ended as asked, 64 command line or config, 65 script, 69 address in use"
+    after_help = "Exit codes: 0 ended as asked, 64 command line or config, 65 script, 69 address in use; test: 1 a test failed"
 )]
 pub struct Cli {
     /// What every command needs to find its config.
     #[command(flatten)]
     pub config: ConfigArgs,
+
+    /// What to do instead of running the relay.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program does besides being a relay.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    Check(CheckArgs),
+    Test(TestArgs),
+    InitEditor(InitEditorArgs),
+    /// Have the relay that runs load its script again
+    Reload,
+}
+
+/// How a command ends, and what it prints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    pub code: u8,
+    /// For standard output.
+    pub output: String,
+    /// For standard error.
+    pub errors: String,
+}
+
+impl Ending {
+    /// Nothing was done, for this reason.
+    fn refused(code: u8, why: String) -> Ending {
+        Ending { code, output: String::new(), errors: format!("relay: {why}\n") }
+    }
 }
 
 /// The flags that say where the config comes from.

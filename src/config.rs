@@ -15,8 +15,8 @@ use std::path::PathBuf;
 
 pub use error::{ConfigError, Origin};
 pub use keys::{
-    Config, Drain, Limits, LogConfig, LogFormat, RawConfig, ScriptConfig, StoreConfig, TlsConfig,
-    WebConfig,
+    Config, ControlConfig, Drain, Limits, LogConfig, LogFormat, RawConfig, ScriptConfig,
+    StoreConfig, TlsConfig, WebConfig,
 };
 pub use listen::{ListenScheme, ListenUrl, ListenUrlError};
 pub use sources::{DEFAULT_FILE, Sources};
@@ -46,11 +46,50 @@ impl Config {
         sources: &Sources,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Config, ConfigError> {
-        let layers = Layers::collect(sources, environment)?;
-        let mut config = layers.merge()?;
+        let Examined { config, mut mistakes, .. } = Config::examine(sources, environment);
+        match (mistakes.is_empty(), config) {
+            (true, Some(config)) => Ok(config),
+            _ => Err(mistakes.swap_remove(0)),
+        }
+    }
+
+    /// Reads all sources as [`Config::load_with`] does, and does not stop at the first mistake.
+    pub fn examine(
+        sources: &Sources,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Examined {
+        let broken = |mistakes| Examined { config: None, mistakes, layers: None };
+        let (layers, mut mistakes) = match Layers::collect(sources, environment) {
+            Ok(collected) => collected,
+            Err(mistake) => return broken(vec![mistake]),
+        };
+        let mut config = match layers.merge() {
+            Ok(config) => config,
+            Err(mistake) => {
+                mistakes.push(mistake);
+                return broken(mistakes);
+            }
+        };
         resolve_paths(&mut config, &layers);
-        check::check(&config, &layers)?;
-        Ok(config)
+        mistakes.extend(check::check(&config, &layers));
+        Examined { config: Some(config), mistakes, layers: Some(layers) }
+    }
+}
+
+/// A config as far as it can be read, with all that is wrong with it.
+pub struct Examined {
+    /// What is right of it, with defaults for the rest; `None` where nothing can be said. Without
+    /// one there is a mistake.
+    pub config: Option<Config>,
+    pub mistakes: Vec<ConfigError>,
+    layers: Option<Layers>,
+}
+
+impl Examined {
+    /// Where the value of a dotted key was given.
+    pub fn origin_of(&self, key: &str) -> Origin {
+        let path: Vec<&str> = key.split('.').collect();
+        self.layers.as_ref().map_or(Origin::Default, |layers| layers.origin_of(&path))
     }
 }
 
@@ -59,8 +98,9 @@ fn resolve_paths(config: &mut Config, layers: &Layers) {
     let Some(directory) = layers.file_directory() else {
         return;
     };
-    let paths: [(&[&str], &mut PathBuf); 4] = [
+    let paths: [(&[&str], &mut PathBuf); 5] = [
         (&["script", "file"], &mut config.script.file),
+        (&["control", "socket"], &mut config.control.socket),
         (&["tls", "certificate"], &mut config.tls.certificate),
         (&["tls", "key"], &mut config.tls.key),
         (&["tls", "directory"], &mut config.tls.directory),

@@ -1,19 +1,19 @@
 //! The command: flags, exit codes, signals, and what is printed.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use relay::cli::{self, Cli};
+use relay::cli::{self, Cli, Command, EXIT_SCRIPT, EXIT_UNAVAILABLE, EXIT_USAGE, Ending, TestArgs};
 use relay::config::{Config, LogConfig, LogFormat};
+use relay::script::Reloader;
+use relay::server::control::Control;
 use relay::server::{Server, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-// From sysexits.h, as people who write service files know them.
-const EXIT_CONFIG: u8 = 64;
-const EXIT_SCRIPT: u8 = 65;
-const EXIT_BIND: u8 = 69;
+// From sysexits.h, as people who write service files know them; the others are in the library.
 const EXIT_SOFTWARE: u8 = 70;
 const EXIT_SYSTEM: u8 = 71;
 
@@ -26,10 +26,21 @@ fn main() -> ExitCode {
             return ExitCode::from(cli::exit_code(&error));
         }
     };
-    let config = match Config::load(&cli.config.into_sources()) {
+    let sources = cli.config.into_sources();
+    // A config with mistakes in it is what this is for.
+    if let Some(Command::Check(args)) = &cli.command {
+        return finish(&cli::check(args, &sources, std::env::vars_os()));
+    }
+    let config = match Config::load(&sources) {
         Ok(config) => config,
-        Err(error) => return fail(EXIT_CONFIG, &error),
+        Err(error) => return fail(EXIT_USAGE, &error),
     };
+    match &cli.command {
+        Some(Command::Test(args)) => return finish(&test(args, &config)),
+        Some(Command::InitEditor(args)) => return finish(&cli::init_editor(args, &config)),
+        Some(Command::Reload) => return finish(&cli::reload(&config)),
+        Some(Command::Check(_)) | None => {}
+    }
     start_log(&config.log);
     log_panics();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -39,7 +50,22 @@ fn main() -> ExitCode {
     runtime.block_on(serve(config))
 }
 
+fn test(args: &TestArgs, config: &Config) -> Ending {
+    // What the script logs and the tests print, without the relay's own life.
+    let level = "error,relay::script=info,relay::script::thread=error".to_owned();
+    start_log(&LogConfig { level, ..config.log.clone() });
+    cli::test(args, config, io::IsTerminal::is_terminal(&io::stdout()))
+}
+
+fn finish(ending: &Ending) -> ExitCode {
+    // Nothing is left to be done for a reader that has gone.
+    let _ = io::stdout().write_all(ending.output.as_bytes());
+    let _ = io::stderr().write_all(ending.errors.as_bytes());
+    ExitCode::from(ending.code)
+}
+
 async fn serve(config: Config) -> ExitCode {
+    let socket = config.control.socket.clone();
     let server = match Server::bind(config).await {
         Ok(server) => server,
         Err(error) => return fail(exit_code(&error), &error),
@@ -49,9 +75,16 @@ async fn serve(config: Config) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(EXIT_SYSTEM, &format!("cannot receive signals: {error}")),
     };
-    tokio::spawn(reload_on(hangup, server.reloader()));
+    tokio::spawn(reload_at(hangup, server.reloader()));
+    let control = bind_control(&socket).map(|it| tokio::spawn(it.serve(server.reloader())));
     announce(&server);
-    match server.run(signals.stop()).await {
+    let ended = server.run(signals.stop()).await;
+    if let Some(control) = control {
+        control.abort();
+        // Its file is gone when it has ended.
+        let _ = control.await;
+    }
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(EXIT_SOFTWARE, &format!("{error:#}")),
     }
@@ -65,6 +98,23 @@ fn announce(server: &Server) {
         let _ = writeln!(out, "listening on {listening}");
     }
     let _ = out.flush();
+}
+
+/// HUP: the script is loaded again if its bytes have changed. The log tells the outcome.
+async fn reload_at(mut hangup: Signal, reloader: Reloader) {
+    while hangup.recv().await.is_some() {
+        let _ = reloader.reload().await;
+    }
+}
+
+/// A relay without a control socket serves all the same.
+fn bind_control(path: &Path) -> Option<Control> {
+    if path.as_os_str().is_empty() {
+        return None;
+    }
+    Control::bind(path)
+        .inspect_err(|error| tracing::warn!("no control socket at {}: {error}", path.display()))
+        .ok()
 }
 
 /// The signals that end the process.
@@ -97,13 +147,6 @@ impl Signals {
     }
 }
 
-/// HUP: the script is loaded again if its bytes have changed.
-async fn reload_on(mut hangup: Signal, reload: impl Fn()) {
-    while hangup.recv().await.is_some() {
-        reload();
-    }
-}
-
 fn start_log(config: &LogConfig) {
     // The config was checked: the filter parses.
     let filter = EnvFilter::try_new(&config.level).unwrap_or_default();
@@ -120,8 +163,8 @@ fn start_log(config: &LogConfig) {
 fn exit_code(error: &StartError) -> u8 {
     match error {
         StartError::Script(_) => EXIT_SCRIPT,
-        StartError::Bind { .. } => EXIT_BIND,
-        StartError::Tls(_) | StartError::Descriptors { .. } => EXIT_CONFIG,
+        StartError::Bind { .. } => EXIT_UNAVAILABLE,
+        StartError::Tls(_) | StartError::Descriptors { .. } => EXIT_USAGE,
         StartError::System(_) => EXIT_SYSTEM,
     }
 }

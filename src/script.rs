@@ -13,8 +13,8 @@ mod handlers;
 mod host;
 mod intake;
 mod modules;
+mod outcome;
 mod queue;
-mod reload;
 mod repeats;
 mod reply;
 mod sandbox;
@@ -23,30 +23,39 @@ mod source;
 mod stage;
 mod strikes;
 mod suggest;
+mod survey;
+mod terms;
+pub mod testing;
 mod thread;
 mod timers;
 mod value;
+mod watch;
 
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use serde_json::{Map, Value as Setting};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
+pub use api::reference;
 pub use budget::{Budgets, Stuck};
+use clock::Clock;
 pub use engine::Engine;
 use fault::Fault;
 pub use fault::{HandlerError, LoadError};
 pub use intake::Intake;
+use outcome::Asked;
+pub use outcome::Outcome;
 pub use queue::{Event, Queue, Request};
-use reload::{Watch, Watched};
 pub use source::Source;
+pub use survey::{Survey, survey};
+pub use terms::Terms;
 pub use thread::Status;
-use thread::{ScriptThread, Setup};
+use thread::{Rehearse, ScriptThread, Setup};
+use watch::{Watch, Watched};
 
-use crate::hub::{Delivery, HubLimits};
+use crate::hub::Delivery;
 
 /// A running script. Dropping it stops it.
 pub struct Script {
@@ -59,35 +68,36 @@ pub struct Script {
 
 impl Script {
     /// Loads the script, starts its thread and watches the file. Returns when the first generation
-    /// is loaded, its `on.load` included. A file that can not be watched is a warning: SIGHUP
-    /// still works.
+    /// is loaded, its `on.load` included. A file that can not be watched is a warning: SIGHUP and
+    /// `relay reload` still work.
     pub fn start(
         file: &Path,
-        settings: Map<String, Setting>,
+        terms: Terms,
+        test_before_reload: bool,
         workers: Vec<mpsc::Sender<Vec<Delivery>>>,
-        limits: HubLimits,
-        timers_max: usize,
-        budgets: Budgets,
     ) -> Result<Script, LoadError> {
         let source = Source::read(file)?;
         let known = source.text.clone().into_bytes();
         let watched = Watched::default();
         let queue = Queue::default();
+        let rehearse = test_before_reload.then(|| rehearse(file, &terms, &queue));
         let setup = Setup {
             file: file.to_owned(),
             source,
-            settings,
+            terms,
             workers,
-            limits,
-            timers_max,
-            budgets,
+            clock: Clock::default(),
             watched: watched.clone(),
+            rehearse,
         };
         let (thread, status) = spawn(setup, queue.clone())?;
         let asked = queue.clone();
-        let watch = Watch::start(file, known, watched, move || asked.request(Request::Reload))
-            .inspect_err(|error| tracing::warn!("changes of the script go unnoticed: {error:#}"))
-            .ok();
+        let watch =
+            Watch::start(file, known, watched, move || asked.request(Request::Reload(None)))
+                .inspect_err(|error| {
+                    tracing::warn!("changes of the script go unnoticed: {error:#}")
+                })
+                .ok();
         Ok(Script { queue, status, watch, thread: Some(thread) })
     }
 
@@ -96,10 +106,9 @@ impl Script {
         self.queue.clone()
     }
 
-    /// Has the script loaded again if its bytes have changed. Returns at once; the log and
-    /// [`Script::status`] tell the outcome.
-    pub fn reload(&self) {
-        self.queue.request(Request::Reload);
+    /// What others may ask of the script while it is served elsewhere.
+    pub fn reloader(&self) -> Reloader {
+        Reloader { queue: self.queue.clone() }
     }
 
     pub fn status(&self) -> Status {
@@ -127,6 +136,45 @@ impl Drop for Script {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Has the script loaded again.
+#[derive(Clone)]
+pub struct Reloader {
+    queue: Queue,
+}
+
+impl Reloader {
+    /// Has the script loaded again if its bytes have changed. Returns at once; the outcome comes
+    /// when the script thread has decided, and never if it ends before.
+    pub fn reload(&self) -> oneshot::Receiver<Outcome> {
+        let (asked, outcome) = oneshot::channel();
+        self.queue.request(Request::Reload(Some(asked)));
+        outcome
+    }
+}
+
+/// Runs the tests of a new text on a thread of its own: messages are decided meanwhile.
+fn rehearse(file: &Path, terms: &Terms, queue: &Queue) -> Rehearse {
+    let (file, mut terms, queue) = (file.to_owned(), terms.clone(), queue.clone());
+    // What hangs in a test holds up this reload and nobody else.
+    terms.budgets.stuck = Arc::new(|stuck: &Stuck| {
+        tracing::error!(what = stuck.what, since = ?stuck.since, "a test of the script hangs, nothing reloaded");
+    });
+    Box::new(move |source: Source, asked: Asked| {
+        let (file, terms, queue) = (file.clone(), terms.clone(), queue.clone());
+        let run = move || {
+            // Whatever the tests make the script log happened to nobody.
+            let silence = tracing::subscriber::NoSubscriber::default();
+            let result = tracing::subscriber::with_default(silence, || {
+                testing::rehearse(&source, &file, &terms)
+            });
+            queue.request(Request::Rehearsed { source, result, asked });
+        };
+        if let Err(error) = std::thread::Builder::new().name("script-test".to_owned()).spawn(run) {
+            tracing::error!("no thread for the tests of the script, nothing reloaded: {error}");
+        }
+    })
 }
 
 /// What the thread reports when the first generation is loaded.
@@ -175,7 +223,7 @@ mod tests {
 
     fn start(file: &Path) -> (Result<Script, LoadError>, mpsc::Receiver<Vec<Delivery>>) {
         let (worker, outlet) = mpsc::channel(8);
-        (Script::start(file, Map::new(), vec![worker], stage::LIMITS, 9, stage::budgets()), outlet)
+        (Script::start(file, stage::terms(), false, vec![worker]), outlet)
     }
 
     fn eventually(what: impl Fn() -> bool) {
@@ -252,6 +300,28 @@ mod tests {
     }
 
     #[test]
+    fn a_test_that_fails_keeps_the_running_generation() {
+        let file = file("rehearsed", "function opcodes.n(client) client:send('1') end");
+        let tests = file.with_file_name("opcodes_test.lua");
+        let says = "test('n', function(t)\n local c = t.web() c:says{opcode = 'n'}\n";
+        std::fs::write(&tests, format!("{says} t.equal(c:heard_raw(), '1') end)"))
+            .expect("written");
+        let (worker, _outlet) = mpsc::channel(8);
+        let script = Script::start(&file, stage::terms(), true, vec![worker]).expect("started");
+        let reload = || script.reloader().reload().blocking_recv().expect("decided");
+        assert!(matches!(reload(), Outcome::Unchanged { .. }));
+        std::fs::write(&file, "function opcodes.n(client) client:send('2') end").expect("written");
+        let outcome = reload().to_string();
+        let wanted = "opcodes_test.lua:3: test 'n' failed: expected \"1\", got \"2\"";
+        assert!(outcome.contains(wanted), "{outcome}");
+        assert!(script.status().rejected.is_some_and(|why| why.contains(wanted)));
+        std::fs::write(&tests, format!("{says} t.equal(c:heard_raw(), '2') end)"))
+            .expect("written");
+        assert!(matches!(reload(), Outcome::Reloaded { generation: 2, .. }));
+        script.stop();
+    }
+
+    #[test]
     fn a_saved_file_is_the_next_generation() {
         let file = file("saved", stage::DEFAULT_SCRIPT);
         let (script, _outlet) = start(&file);
@@ -263,7 +333,8 @@ mod tests {
         eventually(|| script.status().generation == 2);
         assert_eq!(script.status().rejected, None);
         // By request, nothing happens without a change.
-        script.reload();
+        let outcome = script.reloader().reload().blocking_recv().expect("decided");
+        assert!(matches!(outcome, Outcome::Unchanged { generation: 2, .. }), "{outcome}");
         script.stop();
     }
 }

@@ -1,6 +1,8 @@
 //! Puts the relay together: certificates, script, listeners, workers; runs it, and drains it.
 //! The only file that knows all others.
 
+pub mod control;
+
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -13,7 +15,8 @@ use crate::config::{Config, ListenUrl};
 use crate::connection::Door;
 use crate::hub::HubLimits;
 use crate::listener::{self, Listener, Listening, Reception};
-use crate::script::{Budgets, LoadError, Request, Script};
+use crate::message::MessageLimits;
+use crate::script::{Budgets, LoadError, Reloader, Script, Terms};
 use crate::session::Issuer;
 use crate::transport::tls::{self, TlsError};
 use crate::worker::{self, INBOX_HAND_OVERS, Order, Plan};
@@ -71,22 +74,10 @@ impl Server {
         let count = worker_count(config.workers);
         let (inboxes, outlets): (Vec<_>, Vec<_>) =
             (0..count).map(|_| mpsc::channel(INBOX_HAND_OVERS)).unzip();
-        let limits = HubLimits {
-            name_bytes_max: config.limits.name_bytes_max,
-            failed_claims_max: u32::try_from(config.limits.failed_claims_max).unwrap_or(u32::MAX),
-            rooms_per_client_max: config.limits.rooms_per_client_max,
-            attributes_bytes_max: config.limits.attributes_bytes_max,
-            store_bytes_max: config.store.memory_bytes_max,
-        };
-        let script = Script::start(
-            &config.script.file,
-            config.script.settings.clone(),
-            inboxes,
-            limits,
-            config.script.timers_max,
-            Budgets::from(&config.script),
-        )
-        .map_err(StartError::Script)?;
+        let of_script = &config.script;
+        let tests = of_script.test_before_reload;
+        let script = Script::start(&of_script.file, terms(&config), tests, inboxes)
+            .map_err(StartError::Script)?;
 
         let issuer = Arc::new(Issuer::new().map_err(StartError::System)?);
         let (orders, _) = watch::channel(Order::Run);
@@ -128,10 +119,9 @@ impl Server {
         &self.listening
     }
 
-    /// Asks for a reload of the script, from anywhere and at any time. The outcome is in the log.
-    pub fn reloader(&self) -> impl Fn() + Send + 'static {
-        let queue = self.script.queue();
-        move || queue.request(Request::Reload)
+    /// Has the script loaded again while the relay serves.
+    pub fn reloader(&self) -> Reloader {
+        self.script.reloader()
     }
 
     /// Serves until `shutdown` completes, then drains: no new connections, every message that was
@@ -188,6 +178,26 @@ async fn join(script: Script, workers: Vec<JoinHandle<()>>, grace: Duration) {
     });
     if timeout(grace, joined).await.is_err() {
         tracing::warn!("a handler of the script does not return: left behind");
+    }
+}
+
+/// What the config says to the script, in the relay and in its tests.
+pub fn terms(config: &Config) -> Terms {
+    let limits = &config.limits;
+    Terms {
+        settings: config.script.settings.clone(),
+        hub: HubLimits {
+            name_bytes_max: limits.name_bytes_max,
+            failed_claims_max: u32::try_from(limits.failed_claims_max).unwrap_or(u32::MAX),
+            rooms_per_client_max: limits.rooms_per_client_max,
+            attributes_bytes_max: limits.attributes_bytes_max,
+            store_bytes_max: config.store.memory_bytes_max,
+        },
+        message: MessageLimits {
+            depth_max: limits.json_depth_max,
+            opcode_bytes_max: limits.opcode_bytes_max,
+        },
+        budgets: Budgets::from(&config.script),
     }
 }
 

@@ -19,27 +19,12 @@ const VM_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 40;
 const COUNT: RangeInclusive<u64> = 1..=100_000_000;
 const MILLIS: RangeInclusive<u64> = 1..=86_400_000;
 
-/// The first mistake in a merged config, at the place its value was given.
-pub fn check(config: &Config, layers: &Layers) -> Result<(), ConfigError> {
-    let checks = [
-        check_ranges,
-        check_queues,
-        check_listen,
-        check_script,
-        check_tls,
-        check_log,
-        check_origins,
-    ];
-    let problem = checks.iter().find_map(|check| check(config));
-    let Some(Problem { keys, text }) = problem else {
-        return Ok(());
-    };
-    // Where two keys contradict each other, the one somebody wrote is to blame.
-    let origins = keys.iter().map(|key| (key, layers.origin_of(key)));
-    let mut blamed = origins.filter(|(_, origin)| *origin != Origin::Default);
-    let first = keys.first().map(|key| (key, Origin::Default));
-    let (key, origin) = blamed.next().or(first).expect("every problem names a key");
-    Err(ConfigError { origin, key: Some(dotted(key)), problem: text })
+/// The mistakes in a merged config, each at the place its value was given. Of each kind but the
+/// ranges, only the first is found.
+pub fn check(config: &Config, layers: &Layers) -> Vec<ConfigError> {
+    let checks = [check_queues, check_listen, check_script, check_tls, check_log, check_origins];
+    let problems = checks.iter().filter_map(|check| check(config));
+    check_ranges(config).into_iter().chain(problems).map(|it| it.blame(layers)).collect()
 }
 
 struct Problem {
@@ -48,12 +33,24 @@ struct Problem {
     text: String,
 }
 
+impl Problem {
+    fn blame(self, layers: &Layers) -> ConfigError {
+        let Problem { keys, text } = self;
+        // Where two keys contradict each other, the one somebody wrote is to blame.
+        let origins = keys.iter().map(|key| (key, layers.origin_of(key)));
+        let mut blamed = origins.filter(|(_, origin)| *origin != Origin::Default);
+        let first = keys.first().map(|key| (key, Origin::Default));
+        let (key, origin) = blamed.next().or(first).expect("every problem names a key");
+        ConfigError { origin, key: Some(dotted(key)), problem: text }
+    }
+}
+
 fn problem(keys: &[&str], text: impl Into<String>) -> Option<Problem> {
     let split = |key: &&str| key.split('.').map(str::to_owned).collect();
     Some(Problem { keys: keys.iter().map(split).collect(), text: text.into() })
 }
 
-fn check_ranges(config: &Config) -> Option<Problem> {
+fn check_ranges(config: &Config) -> Vec<Problem> {
     let (limits, script) = (&config.limits, &config.script);
     let size = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -91,9 +88,13 @@ fn check_ranges(config: &Config) -> Option<Problem> {
         ("store.memory_bytes_max", size(config.store.memory_bytes_max), BYTES),
         ("drain.timeout_ms", millis(config.drain.timeout), MILLIS),
     ];
-    let (key, value, range) =
-        ranges.into_iter().find(|(_, value, range)| !range.contains(value))?;
-    problem(&[key], format!("must be {} to {}, found {value}", range.start(), range.end()))
+    let wrong = ranges.into_iter().filter(|(_, value, range)| !range.contains(value));
+    wrong
+        .filter_map(|(key, value, range)| {
+            let text = format!("must be {} to {}, found {value}", range.start(), range.end());
+            problem(&[key], text)
+        })
+        .collect()
 }
 
 /// A queue that cannot hold one message of the largest size would never let it pass.

@@ -21,6 +21,8 @@ pub struct Config {
     pub script: ScriptConfig,
     /// Certificate and key of the TLS listeners.
     pub tls: TlsConfig,
+    /// How commands reach the relay that runs.
+    pub control: ControlConfig,
     /// What is logged, and how.
     pub log: LogConfig,
     /// WebSocket clients.
@@ -42,6 +44,7 @@ impl Default for Config {
             workers: 0,
             script: ScriptConfig::default(),
             tls: TlsConfig::default(),
+            control: ControlConfig::default(),
             log: LogConfig::default(),
             web: WebConfig::default(),
             raw: RawConfig::default(),
@@ -77,6 +80,8 @@ pub struct ScriptConfig {
     pub actions_max: usize,
     /// The kill of this number within a minute switches a handler off.
     pub kills_max: usize,
+    /// A reload needs the tests beside the script to pass.
+    pub test_before_reload: bool,
     /// Free for the script, which reads it as `relay.config`. TOML dates arrive as text; `inf` and
     /// `nan`, which JSON does not know, as null.
     pub settings: serde_json::Map<String, serde_json::Value>,
@@ -94,6 +99,7 @@ impl Default for ScriptConfig {
             decoded_bytes_max: 1024 * 1024,
             actions_max: 10_000,
             kills_max: 3,
+            test_before_reload: false,
             settings: serde_json::Map::new(),
         }
     }
@@ -123,6 +129,20 @@ impl TlsConfig {
 impl Default for TlsConfig {
     fn default() -> Self {
         TlsConfig { certificate: PathBuf::new(), key: PathBuf::new(), directory: "certs".into() }
+    }
+}
+
+/// `[control]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ControlConfig {
+    /// The Unix socket that `relay reload` speaks to. Empty: none.
+    pub socket: PathBuf,
+}
+
+impl Default for ControlConfig {
+    fn default() -> Self {
+        ControlConfig { socket: "relay.sock".into() }
     }
 }
 

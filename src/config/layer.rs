@@ -7,7 +7,7 @@ use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 use serde::Deserialize;
 
-use super::document::Document;
+use super::document::{Document, key_parts};
 use super::error::{ConfigError, Origin, closest, dotted, problem_of, shown};
 use super::keys::Config;
 
@@ -38,6 +38,20 @@ impl Layer {
             Ok(_) => Ok(()),
             Err(error) => Err(self.error(&error.path, problem_of(error.kind))),
         }
+    }
+
+    /// Finds all such mistakes, and forgets the values that are wrong: what is left can be judged
+    /// further.
+    pub fn prune(&mut self, defaults: &Dict) -> Vec<ConfigError> {
+        let mut mistakes = Vec::new();
+        while let Err(mistake) = self.check(defaults) {
+            let path = mistake.key.as_deref().and_then(key_parts).unwrap_or_default();
+            mistakes.push(mistake);
+            if !remove(&mut self.values, &path) {
+                break;
+            }
+        }
+        mistakes
     }
 
     /// Checks that every key exists and that tables are where tables belong. (A derived
@@ -162,6 +176,17 @@ impl Provider for Layer {
 pub fn defaults() -> Dict {
     let value = Value::serialize(Config::default()).ok().and_then(Value::into_dict);
     value.expect("a config is a table of plain values")
+}
+
+/// Removes the value at a path, or what is there instead of a table on the way to it.
+fn remove(dict: &mut Dict, path: &[String]) -> bool {
+    match path {
+        [] => false,
+        [key, rest @ ..] => match dict.get_mut(key) {
+            Some(Value::Dict(_, inner)) if !rest.is_empty() => remove(inner, rest),
+            _ => dict.remove(key).is_some(),
+        },
+    }
 }
 
 /// The paths of all values in `dict`, in alphabetical order.

@@ -33,23 +33,29 @@ pub struct Sources {
 pub struct Layers(Vec<Layer>);
 
 impl Layers {
-    /// Reads every source and checks each by itself.
+    /// Reads every source and checks each by itself. What is wrong is told and left out.
+    ///
+    /// # Errors
+    /// The config file cannot be read: nothing could be said about the rest.
     pub fn collect(
         sources: &Sources,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<Layers, ConfigError> {
-        let mut layers = Vec::new();
+    ) -> Result<(Layers, Vec<ConfigError>), ConfigError> {
+        let (mut layers, mut mistakes) = (Vec::new(), Vec::new());
         layers.extend(file(sources.config.as_deref())?);
-        layers.extend(variables(environment)?);
-        for text in &sources.set {
-            layers.push(set_flag(text)?);
+        let flags = sources.set.iter().map(|text| set_flag(text));
+        let script = sources.script.as_deref().map(script_flag);
+        for layer in variables(environment).into_iter().chain(flags).chain(script) {
+            match layer {
+                Ok(layer) => layers.push(layer),
+                Err(mistake) => mistakes.push(mistake),
+            }
         }
-        layers.extend(sources.script.as_deref().map(script_flag).transpose()?);
         layers.extend(listen_flags(&sources.listen));
 
         let defaults = defaults();
-        layers.iter().try_for_each(|layer| layer.check(&defaults))?;
-        Ok(Layers(layers))
+        layers.iter_mut().for_each(|layer| mistakes.extend(layer.prune(&defaults)));
+        Ok((Layers(layers), mistakes))
     }
 
     /// The config that the layers make together.
@@ -88,7 +94,7 @@ fn file(named: Option<&Path>) -> Result<Option<Layer>, ConfigError> {
 
 fn variables(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<Vec<Layer>, ConfigError> {
+) -> Vec<Result<Layer, ConfigError>> {
     let mut named: Vec<(String, OsString)> = environment
         .into_iter()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))

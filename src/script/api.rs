@@ -4,6 +4,7 @@ mod client;
 mod json;
 mod log;
 mod message;
+pub mod reference;
 mod relay;
 mod store;
 mod timer;
@@ -37,8 +38,16 @@ pub fn install(lua: &Lua, host: &Rc<Host>, settings: &Map<String, Setting>) -> m
     lua.globals().raw_set("print", log::print(lua, host)?)
 }
 
+/// What of the host objects a test of a script gets: JSON, and `print`.
+pub fn install_json(lua: &Lua, host: &Rc<Host>) -> mlua::Result<()> {
+    let relay = lua.create_table()?;
+    relay.raw_set("json", json::table(lua, host)?)?;
+    lua.globals().raw_set("relay", seal(lua, "relay", relay)?)?;
+    lua.globals().raw_set("print", log::print(lua, host)?)
+}
+
 /// Makes a table of host functions read-only, and a wrong name in it an error that helps.
-fn seal(lua: &Lua, name: &'static str, table: Table) -> mlua::Result<Table> {
+pub fn seal(lua: &Lua, name: &'static str, table: Table) -> mlua::Result<Table> {
     let mut known = Vec::new();
     for pair in table.pairs::<String, Value>() {
         known.push(pair?.0);
@@ -60,7 +69,7 @@ fn seal(lua: &Lua, name: &'static str, table: Table) -> mlua::Result<Table> {
     Ok(table)
 }
 
-fn no_such_field(object: &str, field: &Value, known: &[&str]) -> mlua::Error {
+pub fn no_such_field(object: &str, field: &Value, known: &[&str]) -> mlua::Error {
     let field = match field {
         Value::String(field) => field.to_string_lossy(),
         Value::Integer(_) | Value::Number(_) => field.to_string().unwrap_or_default(),
@@ -100,7 +109,7 @@ fn optional_text_argument(
 
 /// An argument that is a length of time: from a millisecond, so that a timer can not keep the thread
 /// to itself.
-fn seconds(function: &str, name: &str, value: &Value, max: f64) -> mlua::Result<Duration> {
+pub fn seconds(function: &str, name: &str, value: &Value, max: f64) -> mlua::Result<Duration> {
     let seconds = match value {
         Value::Integer(seconds) => *seconds as f64,
         Value::Number(seconds) => *seconds,

@@ -36,6 +36,8 @@ pub struct Budgets {
     pub actions_max: usize,
     /// This many kills within a minute switch a handler off.
     pub kills_max: usize,
+    /// Timers at once.
+    pub timers_max: usize,
     /// Told from the watchdog's thread of a call that nothing stops.
     pub stuck: Arc<dyn Fn(&Stuck) + Send + Sync>,
 }
@@ -50,6 +52,7 @@ impl From<&ScriptConfig> for Budgets {
             decoded_bytes_max: config.decoded_bytes_max,
             actions_max: config.actions_max,
             kills_max: config.kills_max,
+            timers_max: config.timers_max,
             stuck: Arc::new(end_process),
         }
     }

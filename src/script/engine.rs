@@ -39,13 +39,17 @@ impl Engine {
         hub: Rc<RefCell<Hub>>,
         settings: &Map<String, Setting>,
         budget: &Rc<Budget>,
+        clock: &Clock,
     ) -> Result<Engine, LoadError> {
         let running = budget.load("the top level", generation);
         let fault = |error| Fault::from_call(running.judge(error), source);
-        let lua = sandbox::open(source, budget).map_err(fault)?;
+        let lua = sandbox::open(source).map_err(fault)?;
+        budget.watch(&lua, &source.path).map_err(fault)?;
         let json = Json::new(&lua).map_err(fault)?;
         let json = json.within(budget.stop(), budget.limits.decoded_bytes_max);
-        let host = Rc::new(Host::new(generation, json, source.clone(), hub, Rc::clone(budget)));
+        let (budget, clock) = (Rc::clone(budget), clock.clone());
+        let host = Host::new(generation, json, source.clone(), hub, Rc::clone(&budget), clock);
+        let host = Rc::new(host);
         api::install(&lua, &host, settings).map_err(fault)?;
         let globals = lua.globals();
         sandbox::close(&lua).map_err(fault)?;
@@ -58,7 +62,7 @@ impl Engine {
         }
         let handlers = Handlers::read(&lua, source, &mut warnings)?;
         host.set_loaded();
-        Ok(Engine { lua, host, budget: Rc::clone(budget), handlers, warnings })
+        Ok(Engine { lua, host, budget, handlers, warnings })
     }
 
     pub fn source(&self) -> &Source {
@@ -72,6 +76,26 @@ impl Engine {
     /// What the script does that its author hardly meant; one line each, with its place.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// The opcodes and the hooks that have a function, each in alphabetical order.
+    pub fn names(&self) -> (Vec<String>, Vec<&'static str>) {
+        let mut opcodes: Vec<String> = self.handlers.opcodes.keys().cloned().collect();
+        opcodes.sort();
+        let handlers = &self.handlers;
+        let hooks = [
+            ("connect", &handlers.connect),
+            ("default", &handlers.default),
+            ("disconnect", &handlers.disconnect),
+            ("load", &handlers.load),
+        ];
+        let hooks = hooks.into_iter().filter(|(_, function)| function.is_some());
+        (opcodes, hooks.map(|(name, _)| name).collect())
+    }
+
+    /// Whether there is a handler for this opcode, `on.default` not counted.
+    pub fn handles(&self, opcode: &str) -> bool {
+        self.handlers.opcodes.contains_key(opcode)
     }
 
     pub fn on_load(&self, reload: bool) -> Result<(), HandlerError> {
@@ -152,16 +176,6 @@ impl Engine {
     pub fn on_timer(&self, function: &Function) -> Result<(), HandlerError> {
         let _call = self.host.enter_hook("timer");
         self.call(self.budget.call("timer", self.generation()), function, || Ok(()))
-    }
-
-    /// How many timers the script may have at once.
-    pub fn set_timers_max(&self, max: usize) {
-        self.host.set_timers_max(max);
-    }
-
-    /// The clock of timers and of what is stored.
-    pub fn clock(&self) -> &Clock {
-        &self.host.clock
     }
 
     /// One step of garbage collection, for when there is nothing else to do.

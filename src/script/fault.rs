@@ -94,6 +94,12 @@ impl Fault {
         Fault { kill, ..Fault::from_lua(&error, source) }
     }
 
+    /// The same fault, as what made a test fail.
+    pub fn in_test(mut self, name: &str) -> Fault {
+        self.message = tame(&format!("test '{name}' failed: {}", self.message));
+        self
+    }
+
     /// The message with its place, in one line.
     pub fn summary(&self) -> String {
         let message = self.message.lines().next().unwrap_or_default();
@@ -127,6 +133,21 @@ macro_rules! delegate_to_fault {
             pub fn summary(&self) -> String {
                 self.0.summary()
             }
+
+            /// Path and line, where they are known.
+            pub fn place(&self) -> Option<(&str, usize)> {
+                self.0.place.as_ref().map(|(path, line)| (path.as_str(), *line))
+            }
+
+            /// What is wrong, without its place.
+            pub fn message(&self) -> &str {
+                &self.0.message
+            }
+
+            /// The source line and a caret below it, where the place is known.
+            pub fn excerpt(&self) -> Option<&str> {
+                self.0.excerpt.as_deref()
+            }
         }
 
         impl fmt::Display for $error {
@@ -151,6 +172,11 @@ impl HandlerError {
     /// What ended the call, if it did not end by itself.
     pub fn kill(&self) -> Option<Kill> {
         self.0.kill
+    }
+
+    /// A script is refused because of this test.
+    pub fn in_test(self, name: &str) -> Fault {
+        self.0.in_test(name)
     }
 }
 

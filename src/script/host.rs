@@ -56,9 +56,6 @@ pub struct MessageHandle(u64);
 #[derive(Clone, Copy)]
 pub struct TimerHandle(u64);
 
-/// Timers at once, where the config says nothing else.
-const TIMERS_MAX: usize = 1_000;
-
 /// Ends the call when it goes out of scope: every `msg` of it has expired then.
 pub struct Call<'a>(&'a Host);
 
@@ -75,18 +72,19 @@ impl Host {
         source: Source,
         hub: Rc<RefCell<Hub>>,
         budget: Rc<Budget>,
+        clock: Clock,
     ) -> Host {
         Host {
             generation,
             json,
             source,
-            clock: Clock::default(),
+            clock,
             hub,
             loaded: Cell::new(false),
             call: Cell::new(0),
             handling: RefCell::default(),
             clients: Clients::default(),
-            timers: RefCell::new(Timers::new(TIMERS_MAX)),
+            timers: RefCell::new(Timers::new(budget.limits.timers_max)),
             budget,
             built: Cell::new(0),
         }
@@ -172,10 +170,6 @@ impl Host {
     }
 
     // Timers.
-
-    pub fn set_timers_max(&self, max: usize) {
-        self.timers.borrow().set_max(max);
-    }
 
     pub fn start_timer(
         &self,

@@ -8,6 +8,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::fault::LoadError;
+use super::outcome::Asked;
+use super::source::Source;
 use crate::close::CloseReason;
 use crate::message::Message;
 use crate::session::{ClientInfo, SessionId};
@@ -48,7 +51,9 @@ struct State {
 #[derive(Debug)]
 pub enum Request {
     /// Load the script again if its bytes have changed.
-    Reload,
+    Reload(Asked),
+    /// The tests of a new text are over: go on with its load, or reject it.
+    Rehearsed { source: Source, result: Result<(), LoadError>, asked: Asked },
     /// Decide what is queued, then end the thread.
     Stop,
 }

@@ -1,11 +1,8 @@
 //! The VM a script runs in: what it can reach of Lua.
 
-use std::rc::Rc;
-
 use mlua::chunk::Compiler;
 use mlua::{Function, Lua, LuaOptions, LuaString, StdLib, Table, Value};
 
-use super::budget::Budget;
 use super::fault::caught;
 use super::guards;
 use super::source::Source;
@@ -66,7 +63,7 @@ return function(...) return settle(pcall(...)) end,
 "#;
 
 /// A VM with writable globals, for the host objects to be put in; [`close`] comes next.
-pub fn open(source: &Source, budget: &Rc<Budget>) -> mlua::Result<Lua> {
+pub fn open(source: &Source) -> mlua::Result<Lua> {
     let libraries = StdLib::COROUTINE
         | StdLib::TABLE
         | StdLib::OS
@@ -78,7 +75,6 @@ pub fn open(source: &Source, budget: &Rc<Budget>) -> mlua::Result<Lua> {
     let lua = Lua::new_with(libraries, LuaOptions::default())?;
     // Level 2 would inline functions, and their frames would be missing in tracebacks.
     lua.set_compiler(Compiler::new().set_optimization_level(1).set_debug_level(1));
-    budget.watch(&lua, &source.path)?;
     guards::install(&lua)?;
     let globals = lua.globals();
     keep(&globals, &GLOBALS)?;

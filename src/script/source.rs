@@ -40,6 +40,17 @@ impl ModuleSources {
         self.lock().looked_at.push((file.to_owned(), bytes));
     }
 
+    /// Adds what a load of the same text aside has looked at.
+    pub fn note_all(&self, aside: &ModuleSources) {
+        let noted = aside.looked_at();
+        let mut required = self.lock();
+        for (path, bytes) in noted {
+            if required.looked_at.iter().all(|(known, _)| *known != path) {
+                required.looked_at.push((path, bytes));
+            }
+        }
+    }
+
     pub fn all(&self) -> Vec<Arc<Source>> {
         self.lock().sources.clone()
     }
@@ -59,6 +70,11 @@ impl Source {
         let text = text.into();
         let hash = sha256(&text);
         Source { path: path.into(), text, hash, modules: ModuleSources::default() }
+    }
+
+    /// The same text, before a load: it has required nothing yet.
+    pub fn fresh(&self) -> Source {
+        Source { modules: ModuleSources::default(), ..self.clone() }
     }
 
     /// SHA-256 in hex: of the text, or of the hashes of all texts where it has modules.

@@ -9,9 +9,11 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::budget::{Budget, Budgets};
+use super::clock::Clock;
 use super::engine::Engine;
 use super::fault::{HandlerError, LoadError};
 use super::source::Source;
+use super::terms::Terms;
 use crate::config::ScriptConfig;
 use crate::hub::{Client, Delivery, Hub, HubLimits};
 use crate::message::{Message, MessageLimits};
@@ -24,17 +26,20 @@ pub const LIMITS: HubLimits = HubLimits {
     attributes_bytes_max: 16 * 1024,
     store_bytes_max: 64 * 1024,
 };
+pub const MESSAGE_LIMITS: MessageLimits = MessageLimits { depth_max: 127, opcode_bytes_max: 128 };
 pub const DEFAULT_SCRIPT: &str = include_str!("../../scripts/opcodes.lua");
 
 pub struct Stage {
     pub hub: Rc<RefCell<Hub>>,
     pub engine: Engine,
+    pub clock: Clock,
     serial: u64,
 }
 
 /// The defaults, but with time enough for a busy machine. What is stuck ends no process.
 pub fn budgets() -> Budgets {
     Budgets {
+        timers_max: 9,
         call_timeout: Duration::from_secs(5),
         call_warn: Duration::from_secs(5),
         load_timeout: Duration::from_secs(10),
@@ -43,12 +48,22 @@ pub fn budgets() -> Budgets {
     }
 }
 
-pub fn load(script: &str, hub: &Rc<RefCell<Hub>>, generation: u64) -> Result<Engine, LoadError> {
+pub fn load(
+    script: &str,
+    hub: &Rc<RefCell<Hub>>,
+    generation: u64,
+    clock: &Clock,
+) -> Result<Engine, LoadError> {
     let source = Source::new("scripts/opcodes.lua", script);
     let settings = json!({"greeting": "hello", "list": [1, 2], "deep": {"on": true}});
     let settings = settings.as_object().expect("an object").clone();
     let budget = Budget::new(budgets()).expect("a thread");
-    Engine::load(&source, generation, Rc::clone(hub), &settings, &budget)
+    Engine::load(&source, generation, Rc::clone(hub), &settings, &budget, clock)
+}
+
+pub fn terms() -> Terms {
+    let settings = serde_json::Map::new();
+    Terms { settings, hub: LIMITS, message: MESSAGE_LIMITS, budgets: budgets() }
 }
 
 pub fn info(serial: u64, kind: ClientKind, path: &str, ident: Option<&str>) -> ClientInfo {
@@ -65,15 +80,15 @@ pub fn info(serial: u64, kind: ClientKind, path: &str, ident: Option<&str>) -> C
 }
 
 pub fn message(json: &str) -> Message {
-    let limits = MessageLimits { depth_max: 127, opcode_bytes_max: 128 };
-    Message::parse(Bytes::copy_from_slice(json.as_bytes()), limits).expect("a message")
+    Message::parse(Bytes::copy_from_slice(json.as_bytes()), MESSAGE_LIMITS).expect("a message")
 }
 
 impl Stage {
     pub fn new(script: &str) -> Stage {
         let hub = Rc::new(RefCell::new(Hub::new(1, LIMITS)));
-        let engine = load(script, &hub, 1).unwrap_or_else(|error| panic!("{error}"));
-        Stage { hub, engine, serial: 0 }
+        let clock = Clock::standing_at(Duration::from_secs(1_800_000_000));
+        let engine = load(script, &hub, 1, &clock).unwrap_or_else(|error| panic!("{error}"));
+        Stage { hub, engine, clock, serial: 0 }
     }
 
     /// A script that runs this code for every message.

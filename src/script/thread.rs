@@ -2,31 +2,35 @@
 //! decide it, and hands the outcome to the workers.
 
 mod failures;
+mod reload;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use serde_json::{Map, Value as Setting};
 use tokio::sync::mpsc;
 
-use super::budget::{Budget, Budgets};
+use super::budget::Budget;
+use super::clock::Clock;
 use super::engine::Engine;
 use super::fault::{Fault, HandlerError, LoadError};
+use super::outcome::Asked;
 use super::queue::{Event, Queue, Request};
-use super::reload::Watched;
 use super::repeats::Repeats;
 use super::reply::ErrorReply;
 use super::source::Source;
 use super::strikes::{GREETING, Strikes};
+use super::terms::Terms;
+use super::watch::Watched;
 use crate::close::CloseReason;
-use crate::hub::{Client, Delivery, Hub, HubLimits};
+use crate::hub::{Client, Delivery, Hub};
 use crate::message::Message;
 use crate::session::{ClientInfo, SessionId};
+use reload::{Loader, transact};
 
 /// After this many events the workers get what they caused, even if more are waiting: enough to
 /// make a hand-over cheap per event, few enough that the first of them waits under 0.1 ms.
@@ -51,28 +55,30 @@ pub struct Status {
 pub struct Setup {
     pub file: PathBuf,
     pub source: Source,
-    pub settings: Map<String, Setting>,
+    pub terms: Terms,
     pub workers: Vec<mpsc::Sender<Vec<Delivery>>>,
-    pub limits: HubLimits,
-    pub timers_max: usize,
+    pub clock: Clock,
     /// Where the watch learns what was read.
     pub watched: Watched,
-    pub budgets: Budgets,
+    /// Where a new text goes before it is loaded; it comes back as [`Request::Rehearsed`].
+    pub rehearse: Option<Rehearse>,
 }
+
+/// Starts the tests of a text and returns at once.
+pub type Rehearse = Box<dyn Fn(Source, Asked) + Send>;
 
 /// The state of the thread. Stays on it: the VM is bound to one thread.
 pub struct ScriptThread {
     hub: Rc<RefCell<Hub>>,
     engine: Engine,
-    budget: Rc<Budget>,
+    loader: Loader,
     /// Of the running generation.
     strikes: Strikes,
     failures: Repeats,
     slow: Repeats,
     file: PathBuf,
-    settings: Map<String, Setting>,
-    timers_max: usize,
     watched: Watched,
+    rehearse: Option<Rehearse>,
     workers: Vec<mpsc::Sender<Vec<Delivery>>>,
     status: Arc<Mutex<Status>>,
 }
@@ -80,23 +86,23 @@ pub struct ScriptThread {
 impl ScriptThread {
     /// Loads the first generation.
     pub fn new(setup: Setup) -> Result<ScriptThread, LoadError> {
-        let hub = Rc::new(RefCell::new(Hub::new(setup.workers.len(), setup.limits)));
-        let budget = Budget::new(setup.budgets)
+        let Terms { settings, hub: limits, budgets, .. } = setup.terms;
+        let hub = Rc::new(RefCell::new(Hub::new(setup.workers.len(), limits)));
+        let budget = Budget::new(budgets)
             .map_err(|error| Fault::new(format!("no thread for the watchdog: {error}")))?;
-        let timers_max = setup.timers_max;
-        let engine = load(&setup.source, 1, &hub, &setup.settings, &budget, timers_max, false)?;
+        let loader = Loader { hub: Rc::clone(&hub), settings, budget, clock: setup.clock };
+        let engine = loader.load(&setup.source, 1, false)?;
         let status = Status { generation: 1, hash: setup.source.hash(), rejected: None };
         let thread = ScriptThread {
             hub,
             engine,
-            budget,
+            loader,
             strikes: Strikes::default(),
             failures: Repeats::default(),
             slow: Repeats::default(),
             file: setup.file,
-            settings: setup.settings,
-            timers_max: setup.timers_max,
             watched: setup.watched,
+            rehearse: setup.rehearse,
             workers: setup.workers,
             status: Arc::new(Mutex::new(status)),
         };
@@ -107,6 +113,14 @@ impl ScriptThread {
 
     pub fn status(&self) -> Arc<Mutex<Status>> {
         Arc::clone(&self.status)
+    }
+
+    pub fn hub(&self) -> &Rc<RefCell<Hub>> {
+        &self.hub
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// Decides until it is asked to stop.
@@ -120,7 +134,10 @@ impl ScriptThread {
             let mut stops = false;
             for request in requests {
                 match request {
-                    Request::Reload => self.confined(ScriptThread::reload),
+                    Request::Reload(asked) => self.confined(|thread| thread.reload(asked)),
+                    Request::Rehearsed { source, result, asked } => {
+                        self.confined(|thread| thread.rehearsed(source, result, asked));
+                    }
                     Request::Stop => stops = true,
                 }
             }
@@ -133,7 +150,7 @@ impl ScriptThread {
     }
 
     /// Decides what was taken from the queue and hands the outcome over, in turns.
-    fn decide_all(&mut self, events: &mut VecDeque<Event>) {
+    pub fn decide_all(&mut self, events: &mut VecDeque<Event>) {
         loop {
             self.call_timers();
             for event in events.drain(..events.len().min(EVENTS_PER_HAND_OVER)) {
@@ -160,7 +177,7 @@ impl ScriptThread {
                 }
             });
         }
-        let now = self.engine.clock().now();
+        let now = self.loader.clock.now();
         self.hub.borrow_mut().store().sweep(SWEPT_PER_HAND_OVER, now);
     }
 
@@ -277,96 +294,6 @@ impl ScriptThread {
     fn client(&self, id: SessionId) -> Option<Rc<Client>> {
         self.hub.borrow().client(id).cloned()
     }
-
-    // Reload.
-
-    /// Loads the text on disk aside and puts it in place of the running one, if it is another one
-    /// and good.
-    fn reload(&mut self) {
-        let source = match Source::read(&self.file) {
-            Ok(source) if self.engine.source().is_on_disk(&source.text) => {
-                if self.status_mut(|status| status.rejected.take()).is_some() {
-                    self.announce("the script on disk is again the one that runs");
-                }
-                return;
-            }
-            Ok(source) => source,
-            Err(error) => return self.reject(&error),
-        };
-        let next = self.engine.generation() + 1;
-        let (settings, timers_max) = (&self.settings, self.timers_max);
-        match load(&source, next, &self.hub, settings, &self.budget, timers_max, true) {
-            Ok(engine) => {
-                self.engine = engine;
-                self.strikes = Strikes::default();
-                self.status_mut(|status| {
-                    *status = Status {
-                        generation: self.engine.generation(),
-                        hash: source.hash(),
-                        rejected: None,
-                    };
-                });
-                self.watched.set(source.modules.looked_at());
-                self.announce("script reloaded");
-                self.hand_over();
-            }
-            Err(error) => {
-                // What runs may come back by way of any file, and so may a good version.
-                let running = self.engine.source().modules.looked_at();
-                self.watched.set([running, source.modules.looked_at()].concat());
-                self.reject(&error);
-            }
-        }
-    }
-
-    fn reject(&self, error: &LoadError) {
-        let (generation, hash) = (self.engine.generation(), self.engine.source().short_hash());
-        tracing::error!("reload rejected, still generation {generation} ({hash}): {error}");
-        self.status_mut(|status| status.rejected = Some(error.summary()));
-    }
-
-    fn announce(&self, what: &str) {
-        let source = self.engine.source();
-        let generation = self.engine.generation();
-        tracing::info!(generation, hash = source.short_hash(), path = source.path, "{what}");
-        for warning in self.engine.warnings() {
-            tracing::warn!(generation, "{warning}");
-        }
-    }
-
-    fn status_mut<R>(&self, change: impl FnOnce(&mut Status) -> R) -> R {
-        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// Loads a generation up to and including its `on.load`.
-fn load(
-    source: &Source,
-    generation: u64,
-    hub: &Rc<RefCell<Hub>>,
-    settings: &Map<String, Setting>,
-    budget: &Rc<Budget>,
-    timers_max: usize,
-    reload: bool,
-) -> Result<Engine, LoadError> {
-    let engine = Engine::load(source, generation, Rc::clone(hub), settings, budget)?;
-    engine.set_timers_max(timers_max);
-    transact(hub, || engine.on_load(reload))?;
-    Ok(engine)
-}
-
-fn transact(
-    hub: &Rc<RefCell<Hub>>,
-    call: impl FnOnce() -> Result<(), HandlerError>,
-) -> Result<(), HandlerError> {
-    hub.borrow_mut().begin();
-    let result = call();
-    let mut hub = hub.borrow_mut();
-    match result {
-        Ok(()) => hub.commit(),
-        Err(_) => hub.rollback(),
-    }
-    result
 }
 
 #[cfg(test)]

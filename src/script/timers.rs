@@ -1,12 +1,11 @@
 //! The timers of one generation: they end with it.
 
-use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 /// Timers that call a `F`. What a handler does to them is undone if it fails.
 pub struct Timers<F> {
-    max: Cell<usize>,
+    max: usize,
     timers: HashMap<u64, Timer<F>>,
     /// When each is due next, the first one first; of several at one time the oldest.
     due: BTreeSet<(Instant, u64)>,
@@ -28,26 +27,16 @@ enum Undo<F> {
 
 impl<F: Clone> Timers<F> {
     pub fn new(max: usize) -> Timers<F> {
-        Timers {
-            max: Cell::new(max),
-            timers: HashMap::new(),
-            due: BTreeSet::new(),
-            last: 0,
-            undo: Vec::new(),
-        }
+        Timers { max, timers: HashMap::new(), due: BTreeSet::new(), last: 0, undo: Vec::new() }
     }
 
     pub fn max(&self) -> usize {
-        self.max.get()
-    }
-
-    pub fn set_max(&self, max: usize) {
-        self.max.set(max);
+        self.max
     }
 
     /// Starts a timer that calls once, or again and again; `None` where there are too many.
     pub fn start(&mut self, now: Instant, wait: Duration, repeats: bool, calls: F) -> Option<u64> {
-        if self.timers.len() >= self.max.get() {
+        if self.timers.len() >= self.max {
             return None;
         }
         self.last += 1;

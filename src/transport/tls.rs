@@ -4,7 +4,7 @@
 mod development;
 mod pair;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::ServerConfig;
@@ -51,6 +51,19 @@ pub fn acceptor(config: &TlsConfig) -> Result<Loaded, TlsError> {
     let warnings = warning(&pair, now).into_iter().collect();
     let server_config = Arc::new(server_config(&pair)?);
     Ok(Loaded { server_config, certificate: pair.certificate_file, made_now, warnings })
+}
+
+/// The operator's certificate as far as it can be judged without serving: how many days it is still
+/// good for, or all that is wrong with the two files. Each mistake names the file it is about.
+pub fn examine(certificate: &Path, key: &Path, now: UnixTime) -> Result<u64, Vec<TlsError>> {
+    let pair = Pair::load(certificate, key).map_err(|error| {
+        // The certificate is read first: what is wrong with the key alone is still to be found.
+        let of_key = pair::read_key(key).err();
+        let same = |other: &TlsError| other.to_string() == error.to_string();
+        let of_key = of_key.filter(|other| !same(other));
+        std::iter::once(error).chain(of_key).collect::<Vec<_>>()
+    })?;
+    Ok(pair.days_left(now))
 }
 
 fn warning(pair: &Pair, now: UnixTime) -> Option<String> {

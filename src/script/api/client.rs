@@ -12,7 +12,7 @@ use crate::script::host::Host;
 use crate::script::reply::ErrorReply;
 use crate::script::value::Access;
 
-const KNOWN: [&str; 17] = [
+pub const KNOWN: [&str; 17] = [
     "id",
     "kind",
     "transport",

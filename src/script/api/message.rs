@@ -7,7 +7,7 @@ use mlua::{Lua, UserDataFields, UserDataMethods, Value};
 use super::{no_such_field, read_only};
 use crate::script::host::{Host, MessageHandle, text_value};
 
-const KNOWN: [&str; 6] = ["opcode", "uuid", "ident", "size", "raw", "data"];
+pub const KNOWN: [&str; 6] = ["opcode", "uuid", "ident", "size", "raw", "data"];
 
 pub fn register(lua: &Lua, host: &Rc<Host>) -> mlua::Result<()> {
     lua.register_userdata_type::<MessageHandle>(|registry| {

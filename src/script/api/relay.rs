@@ -1,7 +1,6 @@
 //! `relay`: whom a message goes to, and who is there.
 
 use std::rc::Rc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use mlua::{Lua, Table, Value};
 
@@ -59,14 +58,9 @@ pub fn table(lua: &Lua, host: &Rc<Host>) -> mlua::Result<Table> {
             Ok(room.map_or_else(|| hub.registered(), |room| hub.count(&room)))
         })?,
     )?;
-    relay.raw_set("now", lua.create_function(|_, ()| Ok(now()))?)?;
+    let of = Rc::clone(host);
+    relay.raw_set("now", lua.create_function(move |_, ()| Ok(of.clock.unix()))?)?;
     Ok(relay)
-}
-
-/// Seconds since 1970, with a fraction.
-fn now() -> f64 {
-    // A clock before 1970 is no reason to fail.
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// A name to deliver to. Uuids and idents are two name spaces.

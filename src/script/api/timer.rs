@@ -8,6 +8,8 @@ use super::{no_such_field, read_only, seconds};
 use crate::script::host::{Host, TimerHandle};
 use crate::script::value::type_name;
 
+pub const KNOWN: [&str; 1] = ["cancel"];
+
 /// The longest wait, a year: this process will hardly live to see it.
 const WAIT_SECONDS_MAX: f64 = 31_536_000.0;
 
@@ -17,7 +19,7 @@ pub fn install(lua: &Lua, host: &Rc<Host>, relay: &Table) -> mlua::Result<()> {
         registry.add_method("cancel", move |_, timer, ()| of.cancel_timer(*timer));
         registry.add_meta_field("__type", "timer");
         registry.add_meta_method("__index", |_, _, field: Value| -> mlua::Result<Value> {
-            Err(no_such_field("timer", &field, &["cancel"]))
+            Err(no_such_field("timer", &field, &KNOWN))
         });
         registry.add_meta_method("__newindex", |_, _, _: (Value, Value)| -> mlua::Result<()> {
             Err(read_only("timer"))

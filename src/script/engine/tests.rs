@@ -44,7 +44,7 @@ fn fails_all(cases: &[(&str, &str)]) {
 
 fn load_error(script: &str) -> String {
     let hub = Rc::new(RefCell::new(Hub::new(1, LIMITS)));
-    match load(script, &hub, 1) {
+    match load(script, &hub, 1, &crate::script::clock::Clock::default()) {
         Ok(_) => panic!("loaded: {script}"),
         Err(error) => error.to_string(),
     }

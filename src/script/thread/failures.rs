@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{ScriptThread, load};
+use super::ScriptThread;
 use crate::script::budget::Kill;
 use crate::script::fault::HandlerError;
 use crate::script::repeats::Telling;
@@ -19,7 +19,7 @@ impl ScriptThread {
     ) -> String {
         let id = self.report(error, opcode, session);
         let Some(kill) = error.kill() else { return id };
-        let kills_max = self.budget.limits.kills_max;
+        let kills_max = self.loader.budget.limits.kills_max;
         if self.strikes.count(handler, kills_max, Instant::now()) {
             let generation = self.engine.generation();
             tracing::warn!(
@@ -59,10 +59,9 @@ impl ScriptThread {
 
     /// Starts the running version anew: whatever filled its memory is gone.
     fn rebuild(&mut self) {
-        let source = self.engine.source().clone();
+        let source = self.engine.source().fresh();
         let generation = self.engine.generation();
-        let (settings, timers_max) = (&self.settings, self.timers_max);
-        match load(&source, generation, &self.hub, settings, &self.budget, timers_max, true) {
+        match self.loader.load(&source, generation, true) {
             Ok(engine) => {
                 self.engine = engine;
                 tracing::warn!(generation, "the script ran out of memory and was started anew");
@@ -75,14 +74,14 @@ impl ScriptThread {
 
     /// Once a minute for each handler. A kill has its own words.
     pub(super) fn warn_if_slow(&mut self, result: &Result<(), HandlerError>) {
-        let Some((what, took)) = self.budget.take_slow() else { return };
+        let Some((what, took)) = self.loader.budget.take_slow() else { return };
         if result.as_ref().is_err_and(|error| error.kill().is_some()) {
             return;
         }
         let generation = self.engine.generation();
         let key = format!("generation {generation}, {what:?}");
         if let Telling::First(_) = self.slow.note(&key, Instant::now(), String::new) {
-            let budget = self.budget.limits.call_timeout;
+            let budget = self.loader.budget.limits.call_timeout;
             tracing::warn!(opcode = ?what, generation, ?took, ?budget, "slow handler");
         }
     }

@@ -1,7 +1,9 @@
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::*;
-use crate::script::stage::{DEFAULT_SCRIPT, LIMITS, budgets, info, message, told};
+use crate::script::budget::Budgets;
+use crate::script::stage::{DEFAULT_SCRIPT, budgets, info, message, terms, told};
 use crate::session::ClientKind;
 
 mod budgets;
@@ -16,11 +18,12 @@ struct Room {
     thread: ScriptThread,
     worker: mpsc::Receiver<Vec<Delivery>>,
     file: PathBuf,
+    clock: Clock,
 }
 
 impl Room {
     fn new(name: &str, script: &str) -> Room {
-        Room::within(budgets(), name, script)
+        Room::within(Budgets { timers_max: 3, ..budgets() }, name, script)
     }
 
     fn within(budgets: Budgets, name: &str, script: &str) -> Room {
@@ -30,18 +33,18 @@ impl Room {
         std::fs::write(&file, script).expect("written");
         let source = Source::read(&file).expect("read");
         let (sender, worker) = mpsc::channel(100);
+        let clock = Clock::standing_at(Duration::ZERO);
         let setup = Setup {
             file: file.clone(),
             source,
-            settings: Map::new(),
+            terms: Terms { budgets, ..terms() },
             workers: vec![sender],
-            limits: LIMITS,
-            timers_max: 3,
+            clock: clock.clone(),
             watched: Watched::default(),
-            budgets,
+            rehearse: None,
         };
         let thread = ScriptThread::new(setup).unwrap_or_else(|error| panic!("{error}"));
-        Room { thread, worker, file }
+        Room { thread, worker, file, clock }
     }
 
     fn decide(&mut self, events: impl IntoIterator<Item = Event>) -> Vec<String> {
@@ -58,7 +61,7 @@ impl Room {
 
     fn save(&mut self, script: &str) -> Status {
         std::fs::write(&self.file, script).expect("written");
-        self.thread.confined(ScriptThread::reload);
+        self.thread.confined(|thread| thread.reload(None));
         self.status()
     }
 
@@ -219,7 +222,7 @@ fn a_good_version_takes_over_and_a_bad_one_changes_nothing() {
         assert_eq!(room.decide([says(1, "{}")]), ["1 next", "1 < two"]);
     }
     std::fs::remove_file(&room.file).expect("removed");
-    room.thread.confined(ScriptThread::reload);
+    room.thread.confined(|thread| thread.reload(None));
     assert!(room.status().rejected.expect("gone").contains("can not be read"));
     // Back to what runs: no new generation, and no doubt any more.
     let status = room.save(&version("two"));
@@ -296,7 +299,7 @@ fn a_rejected_reload_is_one_block_that_names_what_still_runs() {
     });
     assert!(block.contains("script reloaded generation=2 hash="), "{block}");
     assert!(block.contains("'x' is a global"), "{block}");
-    assert_eq!(logged(|| room.thread.confined(ScriptThread::reload)), "");
+    assert_eq!(logged(|| room.thread.confined(|thread| thread.reload(None))), "");
 }
 
 #[test]

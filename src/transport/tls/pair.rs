@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
@@ -16,6 +17,8 @@ use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
 
 /// A chain of certificates takes some 10 KiB; more than this is another file named by mistake.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// A certificate that is good for longer is as good as for ever.
+const DAYS_LEFT_MAX: u64 = 36_500;
 
 /// Why TLS cannot be served. Each text names the file and, where one is known, the cure.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +59,22 @@ pub enum TlsError {
     /// rustls refused its settings, or the system has no random numbers.
     #[error("cannot set up TLS: {0}")]
     Setup(Error),
+}
+
+impl TlsError {
+    /// The file that is wrong, where it is a single one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            TlsError::Unreadable { path, .. }
+            | TlsError::KeyExposed { path, .. }
+            | TlsError::DamagedPem { path, .. }
+            | TlsError::NoCertificate { path, .. }
+            | TlsError::NoKey { path, .. }
+            | TlsError::BadCertificate { path, .. }
+            | TlsError::BadKey { path, .. } => Some(path),
+            TlsError::Mismatch { .. } | TlsError::Development { .. } | TlsError::Setup(_) => None,
+        }
+    }
 }
 
 /// A certificate chain with its key.
@@ -125,6 +144,24 @@ impl Pair {
         }
     }
 
+    /// The whole days until it expires; 0 where it has, and where it is not valid yet.
+    pub fn days_left(&self, now: UnixTime) -> u64 {
+        // rustls shows no dates, see above: so the day is searched for.
+        let valid = |days: u64| {
+            let then = Duration::from_secs(now.as_secs().saturating_add(days * 86_400));
+            self.validity(UnixTime::since_unix_epoch(then)) == Validity::Valid
+        };
+        let (mut good, mut bad) = (0, DAYS_LEFT_MAX);
+        while bad - good > 1 {
+            let middle = good + (bad - good) / 2;
+            match valid(middle) {
+                true => good = middle,
+                false => bad = middle,
+            }
+        }
+        good
+    }
+
     fn verify(&self, now: UnixTime) -> Option<CertificateError> {
         let certificate = self.certified.cert.first()?;
         let mut roots = RootCertStore::empty();
@@ -158,7 +195,7 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     Err(TlsError::NoCertificate { path: path.to_owned(), cure })
 }
 
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+pub fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let (bytes, mode) = read(path)?;
     if mode & 0o007 != 0 {
         return Err(TlsError::KeyExposed { path: path.to_owned(), mode });

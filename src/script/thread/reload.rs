@@ -1,0 +1,155 @@
+//! The way from a text on disk to the generation that runs.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::PoisonError;
+
+use serde_json::{Map, Value as Setting};
+
+use super::{ScriptThread, Status};
+use crate::hub::Hub;
+use crate::script::budget::Budget;
+use crate::script::clock::Clock;
+use crate::script::engine::Engine;
+use crate::script::fault::{HandlerError, LoadError};
+use crate::script::outcome::{Asked, Outcome};
+use crate::script::source::Source;
+use crate::script::strikes::Strikes;
+
+/// What every generation is loaded with.
+pub struct Loader {
+    pub hub: Rc<RefCell<Hub>>,
+    pub settings: Map<String, Setting>,
+    pub budget: Rc<Budget>,
+    pub clock: Clock,
+}
+
+impl Loader {
+    /// Loads a generation up to and including its `on.load`.
+    pub fn load(
+        &self,
+        source: &Source,
+        generation: u64,
+        reload: bool,
+    ) -> Result<Engine, LoadError> {
+        let hub = Rc::clone(&self.hub);
+        let engine =
+            Engine::load(source, generation, hub, &self.settings, &self.budget, &self.clock)?;
+        transact(&self.hub, || engine.on_load(reload))?;
+        Ok(engine)
+    }
+}
+
+impl ScriptThread {
+    /// Loads the text on disk aside and puts it in place of the running one, if it is another one
+    /// and good. Where it has tests to pass first, that goes on meanwhile.
+    pub(super) fn reload(&mut self, asked: Asked) {
+        match Source::read(&self.file) {
+            Ok(source) if self.engine.source().is_on_disk(&source.text) => {
+                if self.status_mut(|status| status.rejected.take()).is_some() {
+                    self.announce("the script on disk is again the one that runs");
+                }
+                let (generation, hash) = self.version();
+                tell(asked, Outcome::Unchanged { generation, hash });
+            }
+            Ok(source) => match &self.rehearse {
+                Some(rehearse) => rehearse(source, asked),
+                None => self.adopt(&source, asked),
+            },
+            Err(error) => self.reject(&error, asked),
+        }
+    }
+
+    /// The tests of a text are over. There may be another one on disk by now: then that one counts.
+    pub(super) fn rehearsed(
+        &mut self,
+        source: Source,
+        result: Result<(), LoadError>,
+        asked: Asked,
+    ) {
+        let same = Source::read(&self.file).is_ok_and(|now| source.is_on_disk(&now.text));
+        match result {
+            _ if !same => self.reload(asked),
+            Ok(()) => self.adopt(&source.fresh(), asked),
+            Err(error) => {
+                self.watch_besides(&source);
+                self.reject(&error, asked);
+            }
+        }
+    }
+
+    fn adopt(&mut self, source: &Source, asked: Asked) {
+        match self.loader.load(source, self.engine.generation() + 1, true) {
+            Ok(engine) => {
+                self.engine = engine;
+                self.strikes = Strikes::default();
+                let (generation, hash) = self.version();
+                self.status_mut(|status| {
+                    *status = Status { generation, hash: source.hash(), rejected: None };
+                });
+                self.watched.set(source.modules.looked_at());
+                self.announce("script reloaded");
+                self.hand_over();
+                tell(asked, Outcome::Reloaded { generation, hash });
+            }
+            Err(error) => {
+                self.watch_besides(source);
+                self.reject(&error, asked);
+            }
+        }
+    }
+
+    /// What runs may come back by way of any file, and so may a good version.
+    fn watch_besides(&self, refused: &Source) {
+        let running = self.engine.source().modules.looked_at();
+        self.watched.set([running, refused.modules.looked_at()].concat());
+    }
+
+    fn reject(&self, error: &LoadError, asked: Asked) {
+        let (generation, hash) = self.version();
+        let outcome = Outcome::Rejected { generation, hash, why: error.to_string() };
+        tracing::error!("{outcome}");
+        self.status_mut(|status| status.rejected = Some(error.summary()));
+        tell(asked, outcome);
+    }
+
+    /// The running generation and the short hash of its text.
+    fn version(&self) -> (u64, String) {
+        (self.engine.generation(), self.engine.source().short_hash())
+    }
+
+    pub(super) fn announce(&self, what: &str) {
+        let source = self.engine.source();
+        let generation = self.engine.generation();
+        tracing::info!(generation, hash = source.short_hash(), path = source.path, "{what}");
+        for warning in self.engine.warnings() {
+            tracing::warn!(generation, "{warning}");
+        }
+    }
+
+    pub(super) fn status_mut<R>(&self, change: impl FnOnce(&mut Status) -> R) -> R {
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn tell(asked: Asked, outcome: Outcome) {
+    if let Some(asked) = asked {
+        // Whoever asked may have gone.
+        let _ = asked.send(outcome);
+    }
+}
+
+/// Calls the script: all that it asks the hub for happens, or nothing of it.
+pub fn transact(
+    hub: &Rc<RefCell<Hub>>,
+    call: impl FnOnce() -> Result<(), HandlerError>,
+) -> Result<(), HandlerError> {
+    hub.borrow_mut().begin();
+    let result = call();
+    let mut hub = hub.borrow_mut();
+    match result {
+        Ok(()) => hub.commit(),
+        Err(_) => hub.rollback(),
+    }
+    result
+}
