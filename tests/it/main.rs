@@ -18,6 +18,7 @@ mod order;
 mod php_timing;
 mod raw;
 mod reload;
+mod reload_under_load;
 mod script;
 mod sniff;
 mod tls;
