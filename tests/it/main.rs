@@ -9,6 +9,7 @@ mod wire;
 
 mod architecture;
 mod binary;
+mod commands;
 mod dialogues;
 mod drain;
 mod fairness;
