@@ -39,8 +39,8 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
 pub use api::reference;
-pub use budget::{Budgets, Stuck};
-use clock::Clock;
+pub use budget::{Budget, Budgets, Stuck};
+pub use clock::Clock;
 pub use engine::Engine;
 use fault::Fault;
 pub use fault::{HandlerError, LoadError};
