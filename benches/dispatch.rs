@@ -27,7 +27,7 @@ const FEEDBACK: &[u8] =
 struct Stage {
     hub: Rc<RefCell<Hub>>,
     engine: Engine,
-    sender: Rc<Client>,
+    sender: SessionId,
     limits: MessageLimits,
     decided: usize,
 }
@@ -42,21 +42,21 @@ impl Stage {
         let of = Rc::clone(&hub);
         let engine = Engine::load(&source, 1, of, &terms.settings, &budget, &Clock::default());
         let engine = engine.expect("the shipped script loads");
-        let sender = client(&hub, 1);
+        let sender = client(&hub, 1).id();
         client(&hub, 2);
         Stage { hub, engine, sender, limits: terms.message, decided: 0 }
     }
 
     fn scripted(&mut self, bytes: &Bytes) {
-        let message = Message::parse(bytes.clone(), self.limits).expect("a message");
+        let (message, sender) = self.take(bytes);
         self.hub.borrow_mut().begin();
-        self.engine.on_message(&self.sender, &message).expect("handled");
+        self.engine.on_message(&sender, &message).expect("handled");
         self.commit();
     }
 
     /// What scripts/opcodes.lua says, in Rust.
     fn native(&mut self, bytes: &Bytes) {
-        let message = Message::parse(bytes.clone(), self.limits).expect("a message");
+        let (message, sender) = self.take(bytes);
         let mut hub = self.hub.borrow_mut();
         hub.begin();
         match message.opcode.as_ref().map(|opcode| opcode.as_str()) {
@@ -65,14 +65,24 @@ impl Stage {
                 hub.deliver(Address::Uuid(uuid), Payload::forwarded(message.raw.clone()));
             }
             Some("echo") => {
-                hub.send(&self.sender, Payload::forwarded(message.raw.clone()));
+                hub.send(&sender, Payload::forwarded(message.raw.clone()));
             }
             _ => {
-                hub.broadcast(Payload::forwarded(message.raw.clone()), Some(&self.sender));
+                hub.broadcast(Payload::forwarded(message.raw.clone()), Some(&sender));
             }
         }
         drop(hub);
         self.commit();
+    }
+
+    /// What precedes each decision, whoever makes it: the message is read and acked, and its sender
+    /// looked up.
+    fn take(&mut self, bytes: &Bytes) -> (Message, Rc<Client>) {
+        let message = Message::parse(bytes.clone(), self.limits).expect("a message");
+        let mut hub = self.hub.borrow_mut();
+        hub.decided(self.sender, bytes.len());
+        let sender = hub.client(self.sender).cloned().expect("connected");
+        (message, sender)
     }
 
     fn commit(&mut self) {

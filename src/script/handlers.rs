@@ -1,8 +1,7 @@
 //! What a script has defined, looked up once per load: its opcode handlers and hooks.
 
-use std::collections::HashMap;
-
 use mlua::{Function, Lua, Table, Value};
+use rustc_hash::FxHashMap;
 
 use super::fault::Fault;
 use super::source::Source;
@@ -14,7 +13,8 @@ const HOOKS: [&str; 4] = ["load", "connect", "disconnect", "default"];
 /// The functions of one generation.
 #[derive(Default)]
 pub struct Handlers {
-    pub opcodes: HashMap<String, Function>,
+    /// Its keys are the script's: no peer can make them collide.
+    pub opcodes: FxHashMap<String, Function>,
     pub load: Option<Function>,
     pub connect: Option<Function>,
     pub disconnect: Option<Function>,
