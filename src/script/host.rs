@@ -226,6 +226,22 @@ impl Host {
         }
     }
 
+    /// A field of a message for Lua: an absent one is nil.
+    pub fn message_text(
+        &self,
+        lua: &Lua,
+        handle: MessageHandle,
+        field: impl FnOnce(&Message) -> Option<&Text>,
+    ) -> mlua::Result<Value> {
+        self.with_message(handle, |message| match field(message) {
+            Some(text) => {
+                let made = self.budget.beyond_limit(lua, || lua.create_string(text.as_str()));
+                made.map(Value::String)
+            }
+            None => Ok(Value::Nil),
+        })?
+    }
+
     /// The decoded body of a message, the same read-only value each time.
     pub fn message_data(&self, lua: &Lua, handle: MessageHandle) -> mlua::Result<Value> {
         let raw = self.with_message(handle, |message| message.raw.clone())?;
@@ -279,13 +295,5 @@ impl Host {
     /// Forgets the object of a client that is gone; the script may still hold it.
     pub fn forget_client(&self, client: &Client) {
         self.clients.forget(client);
-    }
-}
-
-/// A field of a message for Lua: absent ones are nil.
-pub fn text_value(lua: &Lua, text: Option<&Text>) -> mlua::Result<Value> {
-    match text {
-        Some(text) => Ok(Value::String(lua.create_string(text.as_str())?)),
-        None => Ok(Value::Nil),
     }
 }
