@@ -130,7 +130,9 @@ impl ScriptThread {
             if queue.is_empty() {
                 self.engine.gc_step();
             }
-            let requests = queue.take(&mut events, self.engine.next_timer());
+            // What was only counted is told in time, even if nothing happens any more.
+            let due = [self.engine.next_timer(), self.failures.due(), self.slow.due()];
+            let requests = queue.take(&mut events, due.into_iter().flatten().min());
             let mut stops = false;
             for request in requests {
                 match request {
