@@ -1,0 +1,21 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Relay\Exception;
+
+/**
+ * The connection has ended. A message that was being sent may have been taken or not, so it is
+ * never sent again by itself. The next call makes a new connection.
+ */
+class ConnectionLost extends \RuntimeException implements RelayException
+{
+    public function __construct(
+        string $message,
+        /** The code of the relay's Close frame; null where there was none, as on `tcp` and `ssl`. */
+        public readonly ?int $closeCode = null,
+        ?\Throwable $previous = null,
+    ) {
+        parent::__construct($message, $closeCode ?? 0, $previous);
+    }
+}
