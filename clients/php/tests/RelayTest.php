@@ -327,7 +327,7 @@ final class RelayTest extends TestCase
     {
         $script = tempnam(sys_get_temp_dir(), 'relay');
         try {
-            file_put_contents($script, "function on.connect(client)\n client:close(1008, 'members only')\nend\n");
+            file_put_contents($script, "function on.connect(client)\n client:close(1008, 'members only')\nend\nfunction on.default() end\n");
             $relay = new Relay(['--script', $script]);
             foreach (['tcp', 'ssl', 'ws', 'wss'] as $scheme) {
                 try {
