@@ -7,10 +7,13 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 say() { printf '\n==> %s\n' "$*"; }
 
 # What has to be there: a command and the Debian package that has it. The compilers build Luau and
-# the cryptography of TLS; the toolchain has to come first, with rustup.
+# the cryptography of TLS; the toolchain has to come first, with rustup. PHP is for its client, and
+# for that client's part in the dialogues.
 needs=(
     "cc gcc"
     "c++ g++"
+    "php php-cli"
+    "phpunit phpunit"
 )
 
 missing=()
@@ -50,6 +53,13 @@ if ! ulimit -n "$(ulimit -Hn)" 2>/dev/null; then
     echo "The limit of open files stays at $(ulimit -n)."
 fi
 say "open files: $(ulimit -n)"
+
+# Clients are tested against the binary, so it has to be there.
+say "cargo build --locked"
+cargo build --locked
+
+say "phpunit (clients/php)"
+(cd clients/php && RELAY_BIN="$PWD/../../target/debug/relay" phpunit)
 
 # Without the documentation's examples, of which there are none: their empty summary would be the last.
 say "cargo test --locked"

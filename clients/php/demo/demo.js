@@ -5,7 +5,9 @@ const LOG_MAX = 200;
 // The longest pause between two reports of a script that lives, a restart of the relay included.
 const SILENCE_MS = 15_000;
 
-const relay = new Relay(document.documentElement.dataset.relay, { storageKey: "relay.demo" });
+// A uuid is known to one relay alone, so each has a place of its own in the storage.
+const url = document.documentElement.dataset.relay;
+const relay = new Relay(url, { storageKey: `relay.demo ${url}` });
 let name = "";
 let silence;
 

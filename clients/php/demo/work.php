@@ -18,6 +18,7 @@ if (
     || !is_string($uuid) || preg_match('/\A[0-9A-Za-z._-]{1,128}\z/', $uuid) !== 1
     || !is_string($name) || preg_match('/\A[\p{L} ]{1,40}\z/u', $name) !== 1
 ) {
+    header('Allow: POST');
     http_response_code($_SERVER['REQUEST_METHOD'] === 'POST' ? 400 : 405);
     exit('{"error":"POST uuid and name"}');
 }

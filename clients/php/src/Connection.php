@@ -111,7 +111,8 @@ final class Connection
             if (!$this->turn($deadline)) {
                 throw new Timeout('the relay did not take the message in time');
             }
-            if ($this->end !== null) {
+            // An end behind the whole message is told by receive(): the answer may have come before it.
+            if ($this->end !== null && $this->out !== '') {
                 throw $this->ended();
             }
         }

@@ -6,6 +6,8 @@ namespace Relay\Tests;
 
 use PHPUnit\Framework\TestCase;
 use Relay\Client;
+use Relay\Connection;
+use Relay\Deadline;
 use Relay\Exception\ConnectionFailed;
 use Relay\Exception\ConnectionLost;
 use Relay\Exception\InvalidOption;
@@ -151,8 +153,10 @@ final class FaultTest extends TestCase
     public function testBothSidesWriteAtOnce(): void
     {
         $server = new FaultServer('fills both sides');
-        $client = new Client($server->url(), self::options());
-        self::assertTrue($client->broadcast(str_repeat('y', 1_000_000)));
+        // More than the system holds for two sockets of which nobody reads.
+        $options = new Options(timeout: Process::DEADLINE, messageBytesMax: 100_000_000);
+        $client = new Client($server->url(), $options);
+        self::assertTrue($client->broadcast(str_repeat('y', 40_000_000)));
         self::assertSame(12_000_000, strlen($client->receive(0)['text'] ?? ''));
     }
 
@@ -164,6 +168,22 @@ final class FaultTest extends TestCase
         self::assertSame(['opcode' => 'x', 'n' => 1], $client->receive(Process::DEADLINE));
         self::assertSame(['opcode' => 'x', 'n' => 2], $client->receive(Process::DEADLINE));
         self::assertSame([[10, 'ping!'], [10, '']], $client->receive(Process::DEADLINE)['frames'] ?? null);
+    }
+
+    public function testAnAnswerThatComesWithTheEnd(): void
+    {
+        // As `quit` is answered: the ack and the end may be there as soon as the message is out.
+        $server = new FaultServer('answers and closes');
+        $deadline = Deadline::in(Process::DEADLINE);
+        $connection = Connection::open($server->url('ws'), self::options(), $deadline);
+        self::assertStringContainsString('ready', (string) $connection->receive($deadline));
+        $server->process->say('now');
+        self::assertSame('said', $server->process->line());
+        $connection->send('{"opcode":"quit"}', $deadline);
+        self::assertStringContainsString('next', (string) $connection->receive($deadline));
+        $lost = self::trouble(fn () => $connection->receive($deadline));
+        self::assertInstanceOf(ConnectionLost::class, $lost);
+        self::assertSame(1000, $lost->closeCode);
     }
 
     public function testAViolationIsAnsweredAndThrownBehindWhatCameBefore(): void

@@ -147,7 +147,7 @@ switch ($fault) {
         fwrite($client, READY);
         fwrite($client, '{"opcode":"x","text":"' . str_repeat('x', 12_000_000) . '"}');
         $size = 0;
-        while ($size < 1_000_000) {
+        while ($size < 40_000_000) {
             $size += strlen(fread($client, 65_536));
         }
         fwrite($client, NEXT);
@@ -171,6 +171,13 @@ switch ($fault) {
             . frame('ping!', 9) . frame('{"opcode":"x",', 1, false) . frame('', 9) . frame('"n":', 0, false) . frame('2}', 0));
         $heard = [heard($client), heard($client)];
         fwrite($client, frame(json_encode(['opcode' => 'heard', 'frames' => $heard])));
+        drain($client);
+        break;
+    case 'answers and closes':
+        fwrite($client, accept(head($client)) . frame(READY));
+        fgets(STDIN);
+        fwrite($client, frame(NEXT) . frame("\x03\xE8", 8));
+        echo "said\n";
         drain($client);
         break;
     case 'garbage frame':
