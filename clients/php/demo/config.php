@@ -32,5 +32,6 @@ function page_url(): Url
     $asked = $_GET['relay'] ?? '';
     $url = Url::parse(is_string($asked) && $asked !== '' ? $asked : relay_url());
     $scheme = $url->hasTls() ? 'wss' : 'ws';
-    return Url::parse("$scheme://" . $url->authority() . ($url->isWebSocket() && $url->target !== '' ? $url->target : '/web'));
+    $target = $url->isWebSocket() && $url->target !== '' ? $url->target : '/web';
+    return Url::parse("$scheme://" . $url->authority() . $target);
 }

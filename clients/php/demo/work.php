@@ -41,14 +41,17 @@ $step = 0;
 $taken = 0;
 foreach ($months as $month) {
     foreach ($parts as $part) {
-        $taken += (int) $relay->progress($uuid, 100 * $step / $steps, "$month: $part", ['step' => $step, 'steps' => $steps]);
+        $percent = 100 * $step / $steps;
+        $more = ['step' => $step, 'steps' => $steps];
+        $taken += (int) $relay->progress($uuid, $percent, "$month: $part", $more);
         // This is where the work would be.
         usleep(random_int(40_000, 140_000));
         $step++;
     }
 }
 $seconds = round((hrtime(true) - $began) / 1e9, 1);
-$taken += (int) $relay->progress($uuid, 100, "The report is ready, after $seconds s", ['step' => $step, 'steps' => $steps]);
+$more = ['step' => $steps, 'steps' => $steps];
+$taken += (int) $relay->progress($uuid, 100, "The report is ready, after $seconds s", $more);
 
 // Everybody hears this, so the uuid is not in it.
 $relay->broadcast(['message' => 'The yearly report is ready', 'from' => $name]);

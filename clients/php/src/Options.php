@@ -51,7 +51,7 @@ final class Options
         if ($messageBytesMax < 1) {
             throw new InvalidOption("messageBytesMax is at least 1, not $messageBytesMax");
         }
-        if ($ident !== null && preg_match('/\A[^\x00-\x20\x7f](?:[^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?\z/', $ident) !== 1) {
+        if ($ident !== null && ($ident !== trim($ident) || preg_match('/\A[^\x00-\x1f\x7f]+\z/', $ident) !== 1)) {
             throw new InvalidOption('ident is a text without control characters and without blanks around it');
         }
         // A ready-made text from elsewhere must not add lines to the handshake.

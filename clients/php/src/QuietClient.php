@@ -92,7 +92,10 @@ final class QuietClient implements Sender
             $this->reported = null;
             return $done;
         } catch (RelayException $trouble) {
-            if ($trouble instanceof ConnectionFailed || $trouble instanceof ConnectionLost || $trouble instanceof Timeout) {
+            $isOfTheRelay = $trouble instanceof ConnectionFailed
+                || $trouble instanceof ConnectionLost
+                || $trouble instanceof Timeout;
+            if ($isOfTheRelay) {
                 $this->pauseEnd = Deadline::in($this->pause);
             }
             $this->tell($trouble);

@@ -61,7 +61,8 @@ final class Certificate
             $cures[] = "it is not for $host, but for $names: use that in the URL, or get one for $host";
         }
         if ($this->isSelfSigned()) {
-            $cures[] = 'it is signed by itself: --cafile certs/dev-cert.pem, if it is the development certificate of the relay';
+            $cures[] = 'it is signed by itself: --cafile certs/dev-cert.pem, '
+                . 'if it is the development certificate of the relay';
         } elseif ($cures === []) {
             $cures[] = 'its issuer is not known here: --cafile with the certificates of your authority; '
                 . 'or the relay does not send its chain (tls.certificate is fullchain.pem)';
@@ -106,7 +107,8 @@ final class Certificate
     {
         $parts = [];
         foreach ($name as $key => $value) {
-            $parts[] = "$key=" . preg_replace('/[^\x20-\x7e]+/', ' ', implode('+', array_map(strval(...), (array) $value)));
+            $values = implode('+', array_map(strval(...), (array) $value));
+            $parts[] = "$key=" . preg_replace('/[^\x20-\x7e]+/', ' ', $values);
         }
         return implode(', ', $parts) ?: 'nobody';
     }

@@ -141,7 +141,8 @@ final class Check
             );
         }
         $crypto = stream_get_meta_data($socket->stream())['crypto'] ?? [];
-        $this->say('ok', 'tls', sprintf('%s, %s in %s', $crypto['protocol'] ?? '?', $crypto['cipher_name'] ?? '?', self::since($began)));
+        $how = ($crypto['protocol'] ?? '?') . ', ' . ($crypto['cipher_name'] ?? '?');
+        $this->say('ok', 'tls', "$how in " . self::since($began));
         $certificate = Certificate::of($socket->stream());
         if ($certificate !== null) {
             $this->say('', '', 'certificate ' . $certificate->description());
@@ -211,7 +212,8 @@ final class Check
         }
         $times = [];
         for ($n = 0; $n < self::ROUND_TRIPS; $n++) {
-            $text = sprintf('{"opcode":"echo", "check":"žluť \\u00e9 \\"}{","n":%d,"big":12345678901234567890,"one":1.0}', $n);
+            // What a relay that decodes and encodes it would not give back as it was.
+            $text = '{"opcode":"echo", "check":"žluť \\u00e9 \\"}{","big":12345678901234567890,"one":1.0,"n":' . "$n}";
             $began = hrtime(true);
             $this->exchange($connection, $text);
             $times[] = hrtime(true) - $began;
@@ -235,7 +237,8 @@ final class Check
         if ($ident === null) {
             return;
         }
-        $text = Message::encode(['opcode' => 'feedback', 'ident' => $ident, 'check' => bin2hex(random_bytes(8))], PHP_INT_MAX);
+        $mark = bin2hex(random_bytes(8));
+        $text = Message::encode(['opcode' => 'feedback', 'ident' => $ident, 'check' => $mark], PHP_INT_MAX);
         $this->exchange($connection, $text);
         $this->expect($connection, $text, 'ident', [
             "another name: somebody else may have \"$ident\"",
@@ -275,9 +278,8 @@ final class Check
         $connection->send($text, $deadline);
         $heard = $connection->receive($deadline) ?? throw new Timeout('a message was not acknowledged in time');
         if ((Message::decode($heard)['opcode'] ?? null) !== 'next') {
-            throw new Failure('ack', self::PROTOCOL, 'a message was answered by something that is no ack: ' . substr($heard, 0, 100), [
-                'another port: is this a relay?',
-            ]);
+            $what = 'a message was answered by something that is no ack: ' . substr($heard, 0, 100);
+            throw new Failure('ack', self::PROTOCOL, $what, ['another port: is this a relay?']);
         }
     }
 

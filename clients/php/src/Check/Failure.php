@@ -55,17 +55,32 @@ final class Failure extends \RuntimeException
         $secure = $url->isWebSocket() ? 'wss' : 'ssl';
         $local = in_array($url->host, ['localhost', '127.0.0.1', '::1'], true);
         return match (true) {
-            $step === Step::Resolve => ["the spelling of the name; `getent hosts $url->host` asks the system"],
+            $step === Step::Resolve => [
+                "the spelling of the name; `getent hosts $url->host` asks the system",
+            ],
             $step === Step::Connect && str_contains($message, 'refused') => array_values(array_filter([
-                "is the relay running, and on this port? It prints \"listening on any://$url->host:$url->port\" as it starts",
-                $local ? '' : 'a relay that listens on 127.0.0.1 takes clients of its own machine alone: listen on 0.0.0.0',
+                'is the relay running, and on this port? It prints "listening on ..." as it starts',
+                $local ? '' : 'a relay that listens on 127.0.0.1 takes clients of its own machine alone',
             ])),
-            $step === Step::Connect => ['a firewall in between, or the wrong address: does the machine answer at all?'],
-            $step === Step::Tls => ["if the relay listens there without TLS: $plain://" . $url->authority()],
-            str_contains($message, '403') => ["--header 'Origin: https://...' with one of web.allowed_origins of the relay"],
-            str_contains($message, 'refused') => ['if a proxy is in front: does it pass the headers Upgrade and Connection?'],
-            $url->hasTls() => ['another port: what listens there is no relay'],
-            default => ["if the relay listens there with TLS: $secure://" . $url->authority(), 'another port: is it a relay?'],
+            $step === Step::Connect => [
+                'a firewall in between, or the wrong address: does the machine answer at all?',
+            ],
+            $step === Step::Tls => [
+                "if the relay listens there without TLS: $plain://" . $url->authority(),
+            ],
+            str_contains($message, '403') => [
+                "--header 'Origin: https://...' with one of web.allowed_origins of the relay",
+            ],
+            str_contains($message, 'refused') => [
+                'if a proxy is in front: does it pass the headers Upgrade and Connection?',
+            ],
+            $url->hasTls() => [
+                'another port: what listens there is no relay',
+            ],
+            default => [
+                "if the relay listens there with TLS: $secure://" . $url->authority(),
+                'another port: is it a relay?',
+            ],
         };
     }
 }

@@ -143,7 +143,8 @@ final class WebSocketFraming implements Framing
         }
         if (preg_match('#\AHTTP/1\.1 101(?: |\z)#', $status) !== 1) {
             $body = RawFraming::shown(substr($this->buffer, $end + 4, 200));
-            throw self::failed('the upgrade was refused: ' . RawFraming::shown($status) . ($body === '""' ? '' : " $body"));
+            $said = RawFraming::shown($status) . ($body === '""' ? '' : " $body");
+            throw self::failed("the upgrade was refused: $said");
         }
         $accept = base64_encode(sha1($this->key . self::ACCEPT_SUFFIX, true));
         if (
