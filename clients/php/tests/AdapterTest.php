@@ -18,7 +18,8 @@ final class AdapterTest extends TestCase
             $adapter = new Process([PHP_BINARY, __DIR__ . '/adapter.php'], ['RELAY_CAFILE' => $relay->cafile()]);
             $say = static fn (array $order) => $adapter->say(json_encode($order));
             $hear = static fn () => json_decode($adapter->line(), true);
-            $say(['do' => 'connect', 'url' => $relay->url($scheme, '/php'), 'headers' => ['Ident' => "adapter-$scheme"]]);
+            $headers = ['Ident' => "adapter-$scheme"];
+            $say(['do' => 'connect', 'url' => $relay->url($scheme, '/php'), 'headers' => $headers]);
             self::assertSame(['event' => 'open'], $hear());
             self::assertSame('ready', json_decode($hear()['text'], true)['opcode']);
             $say(['do' => 'send', 'text' => 'pong']);
@@ -30,7 +31,7 @@ final class AdapterTest extends TestCase
             $say(['do' => 'close', 'code' => 1001]);
             self::assertSame(['event' => 'closed', 'code' => $code], $hear());
             $say(['do' => 'connect', 'url' => 'nowhere']);
-            self::assertSame('failed', $hear()['event']);
+            self::assertSame('error', $hear()['event']);
             self::assertSame(['', 0], $adapter->finish());
         }
     }

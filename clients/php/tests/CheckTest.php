@@ -89,7 +89,8 @@ final class CheckTest extends TestCase
 
     public function testSomethingElseThere(): void
     {
-        foreach (['no relay' => 'ws', 'no ready' => 'tcp', 'http 404' => 'ws', 'refuses' => 'tcp'] as $fault => $scheme) {
+        $faults = ['no relay' => 'ws', 'no ready' => 'tcp', 'http 404' => 'ws', 'refuses' => 'tcp'];
+        foreach ($faults as $fault => $scheme) {
             $server = new FaultServer($fault);
             [$output, $code] = self::check($server->url($scheme));
             self::assertSame(76, $code, $output);
@@ -100,8 +101,16 @@ final class CheckTest extends TestCase
 
     public function testUsage(): void
     {
-        $wrong = [[], ['http://localhost'], ['tcp://a:1', 'tcp://b:1'], ['--nothing', 'tcp://a:1'], ['tcp://a:1', '--ident'],
-            ['tcp://a:1', '--timeout', 'x'], ['tcp://a:1', '--cafile', '/nowhere'], ['tcp://a:1', '--header', 'x']];
+        $wrong = [
+            [],
+            ['http://localhost'],
+            ['tcp://a:1', 'tcp://b:1'],
+            ['--nothing', 'tcp://a:1'],
+            ['tcp://a:1', '--ident'],
+            ['tcp://a:1', '--timeout', 'x'],
+            ['tcp://a:1', '--cafile', '/nowhere'],
+            ['tcp://a:1', '--header', 'x'],
+        ];
         foreach ($wrong as $arguments) {
             self::assertSame(['', 64], self::check(...$arguments));
         }

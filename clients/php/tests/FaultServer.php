@@ -14,7 +14,8 @@ final class FaultServer
 
     public function __construct(string $fault, ?string $certificate = null)
     {
-        $this->process = new Process(array_values(array_filter([PHP_BINARY, __DIR__ . '/fault_server.php', $fault, $certificate])));
+        $command = [PHP_BINARY, __DIR__ . '/fault_server.php', $fault];
+        $this->process = new Process($certificate === null ? $command : [...$command, $certificate]);
         $this->port = (int) $this->process->line();
     }
 

@@ -35,8 +35,10 @@ final class FaultTest extends TestCase
         self::fail('nothing was thrown');
     }
 
-    private static function options(float $connectTimeout = Process::DEADLINE, float $timeout = Process::DEADLINE): Options
-    {
+    private static function options(
+        float $connectTimeout = Process::DEADLINE,
+        float $timeout = Process::DEADLINE,
+    ): Options {
         return new Options(connectTimeout: $connectTimeout, timeout: $timeout);
     }
 
@@ -56,7 +58,7 @@ final class FaultTest extends TestCase
         yield 'another JSON server' => ['no ready', 'tcp', Step::Handshake, 'is no relay'];
         yield 'a refusal' => ['refuses', 'tcp', Step::Handshake, 'refuses this client: not today'];
         yield 'a web server' => ['http 404', 'ws', Step::Handshake, '404 Not Found'];
-        yield 'an answer to another request' => ['wrong accept', 'ws', Step::Handshake, 'not that of a WebSocket server'];
+        yield 'the answer to another request' => ['wrong accept', 'ws', Step::Handshake, 'not that of a WebSocket'];
     }
 
     /**
@@ -102,6 +104,17 @@ final class FaultTest extends TestCase
         $timeout = self::trouble(fn () => $client->broadcast(str_repeat('x', 50_000_000)));
         self::assertInstanceOf(Timeout::class, $timeout);
         self::assertLessThan(10, (hrtime(true) - $began) / 1e9);
+        self::assertFalse($client->isConnected(), 'half a message is out');
+    }
+
+    public function testWhatCameBeforeTheEndIsKept(): void
+    {
+        $server = new FaultServer('speaks and leaves');
+        $client = new Client($server->url(), self::options());
+        $client->connect();
+        self::assertSame('left', $server->process->line());
+        self::assertTrue($client->broadcast('by a new connection'));
+        self::assertSame(['opcode' => 'x', 'n' => 1], $client->receive(0));
     }
 
     public function testALateAckIsNotTakenForTheNextOne(): void
@@ -198,6 +211,7 @@ final class FaultTest extends TestCase
     public function testNoWarningReachesTheApplication(): void
     {
         $heard = [];
+        error_clear_last();
         set_error_handler(static function (int $level, string $text) use (&$heard): bool {
             $heard[] = $text;
             return true;
@@ -206,13 +220,15 @@ final class FaultTest extends TestCase
             foreach (['resets', 'no relay', 'dies in a message'] as $fault) {
                 foreach (['tcp', 'ssl', 'ws', 'wss'] as $scheme) {
                     $server = new FaultServer($fault);
-                    self::trouble(fn () => (new Client($server->url($scheme), self::options(0.5)))->broadcast(str_repeat('x', 500_000)));
+                    $client = new Client($server->url($scheme), self::options(0.5));
+                    self::trouble(fn () => $client->broadcast(str_repeat('x', 500_000)));
                 }
             }
         } finally {
             restore_error_handler();
         }
         self::assertSame([], $heard);
+        self::assertNull(error_get_last(), 'nothing went to the log or the page');
     }
 
     public function testAUrlThatIsNone(): void

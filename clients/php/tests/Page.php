@@ -91,7 +91,8 @@ final class Page
 
     public function hearsText(): string
     {
-        return $this->connection->receive(Deadline::in(Process::DEADLINE)) ?? throw new \RuntimeException('the page hears nothing');
+        return $this->connection->receive(Deadline::in(Process::DEADLINE))
+            ?? throw new \RuntimeException('the page hears nothing');
     }
 
     public function says(string $text): void

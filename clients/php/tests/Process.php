@@ -28,7 +28,8 @@ final class Process
     {
         $log = getenv('RELAY_TEST_LOG') ?: '/dev/null';
         // A relay takes these for keys of its config.
-        $own = array_filter(getenv(), static fn (string $name): bool => !str_starts_with($name, 'RELAY_'), ARRAY_FILTER_USE_KEY);
+        $isOurs = static fn (string $name): bool => !str_starts_with($name, 'RELAY_');
+        $own = array_filter(getenv(), $isOurs, ARRAY_FILTER_USE_KEY);
         $process = proc_open(
             $command,
             [['pipe', 'r'], ['pipe', 'w'], ['file', $log, 'a']],

@@ -63,8 +63,9 @@ final class RelayTest extends TestCase
         self::assertTrue($client->feedback($one->uuid, ['text' => 'ž', 'n' => 1.0, 'opcode' => 'quit']));
         self::assertTrue($client->broadcast('for all'));
 
-        self::assertSame("{\"opcode\":\"feedback\",\"uuid\":\"$one->uuid\",\"message\":\"for one\"}", $one->hearsText());
-        self::assertSame("{\"opcode\":\"feedback\",\"uuid\":\"$one->uuid\",\"text\":\"ž\",\"n\":1.0}", $one->hearsText());
+        $head = "{\"opcode\":\"feedback\",\"uuid\":\"$one->uuid\"";
+        self::assertSame("$head,\"message\":\"for one\"}", $one->hearsText());
+        self::assertSame("$head,\"text\":\"ž\",\"n\":1.0}", $one->hearsText());
         self::assertSame('{"opcode":"broadcast","message":"for all"}', $one->hearsText());
         self::assertSame('{"opcode":"broadcast","message":"for all"}', $other->hearsText());
     }
@@ -77,13 +78,13 @@ final class RelayTest extends TestCase
         $page = new Page(self::relay());
         $client = self::client($scheme);
         foreach ([-5, 0, 33.5, 100, 1000.1] as $percent) {
-            self::assertTrue($client->progress($page->uuid, $percent, "at $percent", ['step' => 1, 'percent' => 'mine']));
+            $more = ['step' => 1, 'percent' => 'mine'];
+            self::assertTrue($client->progress($page->uuid, $percent, "at $percent", $more));
         }
         foreach ([[0, -5], [0, 0], [33.5, 33.5], [100, 100], [100, 1000.1]] as [$shown, $percent]) {
-            self::assertSame(
-                ['opcode' => 'feedback', 'uuid' => $page->uuid, 'percent' => $shown, 'text' => "at $percent", 'step' => 1],
-                $page->hears(),
-            );
+            $address = ['opcode' => 'feedback', 'uuid' => $page->uuid];
+            $report = ['percent' => $shown, 'text' => "at $percent", 'step' => 1];
+            self::assertSame($address + $report, $page->hears());
         }
     }
 
@@ -143,7 +144,8 @@ final class RelayTest extends TestCase
     {
         $named = self::client($scheme, ident: "billing-$scheme")->connect();
         $page = new Page(self::relay());
-        $page->says("{\"opcode\":\"feedback\",\"ident\":\"billing-$scheme\",\"id\":9223372036854775807,\"huge\":92233720368547758070}");
+        $numbers = '"id":9223372036854775807,"huge":92233720368547758070';
+        $page->says("{\"opcode\":\"feedback\",\"ident\":\"billing-$scheme\",$numbers}");
         self::assertSame('next', $page->hears()['opcode']);
         self::client($scheme)->feedbackIdent("billing-$scheme", ['uuid' => $page->uuid, 'text' => 'second']);
 
@@ -316,8 +318,8 @@ final class RelayTest extends TestCase
                 self::fail('it was taken');
             } catch (ConnectionFailed $failed) {
                 self::assertSame(Step::Connect, $failed->step);
-                self::assertStringContainsString("cannot connect to $scheme://localhost:$relay->port", $failed->getMessage());
-                self::assertStringContainsString('refused', $failed->getMessage());
+                $url = "$scheme://localhost:$relay->port";
+                self::assertSame("cannot connect to $url: Connection refused", $failed->getMessage());
             }
         }
         self::assertLessThan(4, (hrtime(true) - $began) / 1e9);
@@ -327,7 +329,12 @@ final class RelayTest extends TestCase
     {
         $script = tempnam(sys_get_temp_dir(), 'relay');
         try {
-            file_put_contents($script, "function on.connect(client)\n client:close(1008, 'members only')\nend\nfunction on.default() end\n");
+            file_put_contents($script, <<<'LUA'
+                function on.connect(client)
+                  client:close(1008, "members only")
+                end
+                function on.default() end
+                LUA);
             $relay = new Relay(['--script', $script]);
             foreach (['tcp', 'ssl', 'ws', 'wss'] as $scheme) {
                 try {

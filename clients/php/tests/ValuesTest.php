@@ -37,9 +37,9 @@ final class ValuesTest extends TestCase
     public function testUrlsThatMeanNothing(): void
     {
         $wrong = [
-            '', 'relay', 'http://relay', '//relay:1', 'tcp://relay', 'ssl://relay/x', 'tcp://:1', 'tcp:///x', 'ws://relay:0',
-            'ws://relay:65536', 'ws://me:secret@relay', 'ws://relay/#x', "ws://relay/a\r\nX: y", 'ws://relay/a b', 'ws://re lay',
-            "ws://relay\0", 'ws://relay:x',
+            '', 'relay', 'http://relay', '//relay:1', 'tcp://relay', 'ssl://relay/x', 'tcp://:1', 'tcp:///x',
+            'ws://relay:0', 'ws://relay:65536', 'ws://relay:x', 'ws://me:secret@relay', 'ws://relay/#x',
+            "ws://relay/a\r\nX: y", 'ws://relay/a b', 'ws://re lay', "ws://relay\0",
         ];
         foreach ($wrong as $text) {
             try {
@@ -106,7 +106,8 @@ final class ValuesTest extends TestCase
             Message::encode(['a' => 'ž/', 'f' => 1.0, 'l' => [], 'o' => new \stdClass()], 100),
         );
         self::assertSame(' {"a": 1} ', Message::encode(' {"a": 1} ', 100));
-        foreach (['', 'pong', '7', '"x"', '[1]', 'null', '{"a":1', '{}{}', "{\"a\":\"\xff\"}", str_repeat('[', 200)] as $text) {
+        $deep = str_repeat('{"a":', 200) . '1' . str_repeat('}', 200);
+        foreach (['', 'pong', '7', '"x"', '[1]', 'null', '{"a":1', '{}{}', "{\"a\":\"\xff\"}", $deep] as $text) {
             try {
                 Message::encode($text, 1000);
                 self::fail("it was taken: $text");
@@ -128,7 +129,10 @@ final class ValuesTest extends TestCase
     {
         self::assertSame(
             ['opcode' => 'feedback', 'uuid' => 'u', 'text' => 't'],
-            Message::addressed(['opcode' => 'feedback', 'uuid' => 'u'], ['uuid' => 'x', 'opcode' => 'quit', 'text' => 't']),
+            Message::addressed(
+                ['opcode' => 'feedback', 'uuid' => 'u'],
+                ['uuid' => 'x', 'opcode' => 'quit', 'text' => 't'],
+            ),
         );
     }
 
@@ -146,7 +150,8 @@ final class ValuesTest extends TestCase
 
     public function testRefusals(): void
     {
-        $refused = Refused::from(['opcode' => 'error', 'code' => 'handler_failed', 'message' => 'no', 'ref' => 'x', 'id' => 'e-7']);
+        $error = ['opcode' => 'error', 'code' => 'handler_failed', 'message' => 'no', 'ref' => 'x', 'id' => 'e-7'];
+        $refused = Refused::from($error);
         self::assertSame(['handler_failed', 'x', 'e-7'], [$refused->reason, $refused->ref, $refused->id]);
         self::assertSame('relay refused "x": no (handler_failed; id e-7 in the relay\'s log)', $refused->getMessage());
         self::assertSame('error', Refused::from(['opcode' => 'error', 'code' => ['odd']])->reason);

@@ -13,7 +13,7 @@ declare(strict_types=1);
 //   {"event":"open"}
 //   {"event":"message","text":"..."}
 //   {"event":"closed","code":1000}     null: no code, as always on tcp and ssl
-//   {"event":"failed","message":"..."} no connection; or a line that makes no sense
+//   {"event":"error","message":"..."}  no connection; or a line that makes no sense
 //
 // "cafile" may also come from the environment (RELAY_CAFILE); "verify":false trusts any certificate.
 // It ends when standard input does.
@@ -91,7 +91,7 @@ while (true) {
         } catch (ConnectionLost) {
             // The next look at the connection tells.
         } catch (RelayException | JsonException $error) {
-            tell(['event' => 'failed', 'message' => $error->getMessage()]);
+            tell(['event' => 'error', 'message' => $error->getMessage()]);
         }
     }
     $connection = $connection === null ? null : report($connection);

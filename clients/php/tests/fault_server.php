@@ -13,8 +13,11 @@ function frame(string $payload, int $opcode = 1, bool $final = true): string
 {
     $length = strlen($payload);
     $head = chr(($final ? 0x80 : 0) | $opcode);
-    return $head . ($length < 126 ? chr($length) : ($length < 65_536 ? chr(126) . pack('n', $length) : chr(127) . pack('J', $length)))
-        . $payload;
+    return $head . match (true) {
+        $length < 126 => chr($length),
+        $length < 65_536 => chr(126) . pack('n', $length),
+        default => chr(127) . pack('J', $length),
+    } . $payload;
 }
 
 /** @param resource $client */
@@ -36,7 +39,8 @@ function accept(string $head): string
 {
     preg_match('/^Sec-WebSocket-Key: (\S+)/mi', $head, $found);
     $accept = base64_encode(sha1($found[1] . '258EAFA5-E914-47DA-95CA-C5AB0DC85B11', true));
-    return "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: $accept\r\n\r\n";
+    return "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        . "Sec-WebSocket-Accept: $accept\r\n\r\n";
 }
 
 /** One masked frame of a client: opcode and payload. @param resource $client */
@@ -71,7 +75,8 @@ function drain($client): void
 
 $fault = $argv[1];
 $context = stream_context_create(isset($argv[2]) ? ['ssl' => ['local_cert' => $argv[2]]] : []);
-$server = stream_socket_server('tcp://127.0.0.1:0', $number, $error, STREAM_SERVER_BIND | STREAM_SERVER_LISTEN, $context);
+$flags = STREAM_SERVER_BIND | STREAM_SERVER_LISTEN;
+$server = stream_socket_server('tcp://127.0.0.1:0', $number, $error, $flags, $context);
 echo substr(strrchr(stream_socket_get_name($server, false), ':'), 1), "\n";
 if ($fault === 'never accepts') {
     // The system completes the connection; nobody is there to say a word.
@@ -102,7 +107,7 @@ switch ($fault) {
         break;
     case 'wrong accept':
         head($client);
-        fwrite($client, preg_replace('/Accept: \S+/', 'Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=', accept("Sec-WebSocket-Key: x\r\n")));
+        fwrite($client, accept("Sec-WebSocket-Key: x\r\n"));
         drain($client);
         break;
     case 'no ack':
@@ -166,9 +171,22 @@ switch ($fault) {
         fwrite($again, '{"opcode":"x","is":"second"}' . NEXT);
         drain($again);
         break;
+    case 'speaks and leaves':
+        head($client);
+        fwrite($client, READY . '{"opcode":"x","n":1}');
+        fclose($client);
+        echo "left\n";
+        $again = stream_socket_accept($server, 60);
+        head($again);
+        fwrite($again, READY);
+        fread($again, 65_536);
+        fwrite($again, NEXT);
+        drain($again);
+        break;
     case 'all in one write':
         fwrite($client, accept(head($client)) . frame(READY) . frame('{"opcode":"x","n":1}')
-            . frame('ping!', 9) . frame('{"opcode":"x",', 1, false) . frame('', 9) . frame('"n":', 0, false) . frame('2}', 0));
+            . frame('ping!', 9) . frame('{"opcode":"x",', 1, false) . frame('', 9) . frame('"n":', 0, false)
+            . frame('2}', 0));
         $heard = [heard($client), heard($client)];
         fwrite($client, frame(json_encode(['opcode' => 'heard', 'frames' => $heard])));
         drain($client);
