@@ -24,7 +24,8 @@ use Relay\Exception\Timeout;
 final class Client implements Sender
 {
     /** So much may wait for receive(). Who never calls it would else fill the memory with it. */
-    private const INBOX_MAX = 4096;
+    private const INBOX_MESSAGES_MAX = 4096;
+    private const INBOX_BYTES_MAX = 67_108_864;
 
     private readonly Url $url;
     private readonly Options $options;
@@ -32,8 +33,9 @@ final class Client implements Sender
     private ?string $uuid = null;
     /** Why the relay ends the connection, as it says before it does. */
     private ?string $farewell = null;
-    /** @var list<array<mixed>|Refused> what came and is for receive() */
+    /** @var list<array{array<mixed>|Refused, int}> what came and is for receive(), with its length */
     private array $inbox = [];
+    private int $inboxBytes = 0;
 
     /**
      * @param string $url such as tcp://127.0.0.1:8083 or wss://example.org/relay
@@ -68,6 +70,10 @@ final class Client implements Sender
      */
     public function connect(): static
     {
+        if ($this->connection !== null && !$this->connection->isAlive()) {
+            $this->salvage();
+            $this->drop();
+        }
         if ($this->connection === null) {
             $deadline = Deadline::in($this->options->connectTimeout);
             $this->farewell = null;
@@ -197,11 +203,12 @@ final class Client implements Sender
     public function receive(?float $timeout = null): ?array
     {
         $deadline = Deadline::in($timeout);
-        if ($this->inbox === []) {
+        if ($this->inbox === [] && $this->connection === null) {
             $this->connect();
         }
         while ($this->inbox === []) {
             try {
+                // One that has ended in the meantime is told: messages may have been missed.
                 $text = $this->connection?->receive($deadline);
             } catch (ConnectionLost $lost) {
                 throw $this->lost($lost);
@@ -211,7 +218,8 @@ final class Client implements Sender
             }
             $this->keep($text);
         }
-        $first = array_shift($this->inbox);
+        [$first, $bytes] = array_shift($this->inbox);
+        $this->inboxBytes -= $bytes;
         return $first instanceof Refused ? throw $first : $first;
     }
 
@@ -272,11 +280,7 @@ final class Client implements Sender
      */
     private function exchange(string $json): Deadline
     {
-        // Nothing of the message is out, so this is no repetition.
-        if ($this->connection !== null && !$this->connection->isAlive()) {
-            $this->salvage();
-            $this->drop();
-        }
+        // A new connection in place of one that has ended is no repetition: nothing is out yet.
         $this->connect();
         $deadline = Deadline::in($this->options->timeout);
         try {
@@ -334,11 +338,14 @@ final class Client implements Sender
                 $message = Refused::from($message);
                 break;
         }
-        if (count($this->inbox) >= self::INBOX_MAX) {
+        $bytes = strlen($text);
+        if (count($this->inbox) >= self::INBOX_MESSAGES_MAX || $this->inboxBytes + $bytes > self::INBOX_BYTES_MAX) {
+            $waiting = count($this->inbox);
             $this->drop();
-            throw new ConnectionLost(self::INBOX_MAX . ' messages wait for receive(), which nobody calls');
+            throw new ConnectionLost("$waiting messages wait for receive(), and no more fit");
         }
-        $this->inbox[] = $message;
+        $this->inbox[] = [$message, $bytes];
+        $this->inboxBytes += $bytes;
         return false;
     }
 
@@ -393,9 +400,10 @@ final class Client implements Sender
 
     private function throwRefusal(): void
     {
-        foreach ($this->inbox as $at => $kept) {
+        foreach ($this->inbox as $at => [$kept, $bytes]) {
             if ($kept instanceof Refused) {
                 array_splice($this->inbox, $at, 1);
+                $this->inboxBytes -= $bytes;
                 throw $kept;
             }
         }

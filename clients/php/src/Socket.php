@@ -42,7 +42,8 @@ final class Socket
                 'tcp://' . $url->authority(),
                 $number,
                 $error,
-                max(0.001, $deadline->left() ?? (float) PHP_INT_MAX),
+                // 0 would be no time at all, and what is too long overflows.
+                min(86_400.0, max(0.001, $deadline->left() ?? INF)),
                 STREAM_CLIENT_CONNECT,
                 $context,
             );

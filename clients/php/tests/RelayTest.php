@@ -173,6 +173,32 @@ final class RelayTest extends TestCase
         self::assertSame(range(0, 49), $heard);
     }
 
+    public function testTooMuchThatNobodyReceivesEndsTheConnection(): void
+    {
+        $client = self::client('tcp', ident: 'deaf');
+        $lost = null;
+        try {
+            for ($n = 0; $n < 5_000; $n++) {
+                $client->feedbackIdent('deaf', ['n' => $n]);
+            }
+        } catch (ConnectionLost $lost) {
+            self::assertStringContainsString('4096 messages wait for receive()', $lost->getMessage());
+        }
+        self::assertNotNull($lost, 'it kept them all');
+        self::assertSame(0, $client->receive(0)['n'], 'what is kept can be had');
+
+        $client = self::client('tcp', ident: 'deaf and fat');
+        $lost = null;
+        try {
+            for ($n = 0; $n < 100; $n++) {
+                $client->feedbackIdent('deaf and fat', str_repeat('x', 1_000_000));
+            }
+        } catch (ConnectionLost $lost) {
+            self::assertStringContainsString('67 messages wait', $lost->getMessage());
+        }
+        self::assertNotNull($lost, 'it kept them all');
+    }
+
     /**
      * @dataProvider schemes
      */
@@ -286,6 +312,7 @@ final class RelayTest extends TestCase
         $client = new Client($relay->url($scheme), $relay->options());
         $client->broadcast('before');
         $port = $relay->port;
+        $first = $client->uuid();
         $relay->signal(15);
         try {
             $client->receive();
@@ -302,6 +329,12 @@ final class RelayTest extends TestCase
         $relay = new Relay([], $port);
         self::assertTrue($client->broadcast('after the crash'));
         self::assertTrue($client->confirm());
+        self::assertNotSame($first, $client->uuid());
+        $second = $client->uuid();
+        $relay->kill();
+        $relay = new Relay([], $port);
+        self::assertNotSame($second, $client->connect()->uuid());
+        self::assertTrue($client->isConnected());
     }
 
     /**
