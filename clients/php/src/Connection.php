@@ -20,6 +20,9 @@ use Relay\Framing\WebSocketFraming;
  */
 final class Connection
 {
+    /** What stands for a Close frame without a code (RFC 6455, section 7.1.5). */
+    private const CLOSE_WITHOUT_CODE = 1005;
+
     /** What is still to be written, from $outAt on. */
     private string $out = '';
     private int $outAt = 0;
@@ -166,8 +169,8 @@ final class Connection
     }
 
     /**
-     * Says goodbye, and waits for the relay's; returns the code of that, if it came in time and has
-     * one.
+     * Says goodbye, and waits for the relay's; returns the code of that (1005 if it has none), or
+     * null if there was none in time.
      */
     public function close(Deadline $deadline, ?int $code = 1000): ?int
     {
@@ -229,7 +232,10 @@ final class Connection
         if ($farewell !== null) {
             [$code, $reason] = $farewell;
             $said = trim("$code $reason");
-            $this->over(new ConnectionLost('the relay closed the connection' . ($said === '' ? '' : ": $said"), $code));
+            $this->over(new ConnectionLost(
+                'the relay closed the connection' . ($said === '' ? '' : ": $said"),
+                $code ?? self::CLOSE_WITHOUT_CODE,
+            ));
         } elseif ($this->socket->hasEnded()) {
             $this->over(new ConnectionLost($this->endOfStream()));
         }

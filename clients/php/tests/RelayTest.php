@@ -260,6 +260,11 @@ final class RelayTest extends TestCase
         } catch (ConnectionLost $lost) {
             self::assertSame(str_starts_with($scheme, 'ws') ? 1001 : null, $lost->closeCode);
         }
+        foreach ([null => 1005, 3000 => 3000] as $code => $heard) {
+            $connection = Connection::open(self::relay()->url($scheme), self::relay()->options());
+            $said = $connection->close($deadline, $code === '' ? null : $code);
+            self::assertSame(str_starts_with($scheme, 'ws') ? $heard : null, $said);
+        }
     }
 
     /**

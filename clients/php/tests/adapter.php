@@ -12,7 +12,8 @@ declare(strict_types=1);
 //
 //   {"event":"open"}
 //   {"event":"message","text":"..."}
-//   {"event":"closed","code":1000}     null: no code, as always on tcp and ssl
+//   {"event":"closed","code":1000}     1005: a Close frame without one; 1006: no Close frame; null on
+//                                      tcp and ssl
 //   {"event":"error","message":"..."}  no connection; or a line that makes no sense
 //
 // "cafile" may also come from the environment (RELAY_CAFILE); "verify":false trusts any certificate.
@@ -21,8 +22,10 @@ declare(strict_types=1);
 use Relay\Connection;
 use Relay\Deadline;
 use Relay\Exception\ConnectionLost;
+use Relay\Exception\InvalidOption;
 use Relay\Exception\RelayException;
 use Relay\Options;
+use Relay\Url;
 
 require __DIR__ . '/../autoload.php';
 
@@ -33,7 +36,7 @@ function tell(array $event): void
 }
 
 /** @param array<string, mixed> $order */
-function perform(array $order, ?Connection $connection): ?Connection
+function perform(array $order, ?Connection $connection, ?int &$abnormal): ?Connection
 {
     switch ($order['do'] ?? null) {
         case 'connect':
@@ -44,6 +47,7 @@ function perform(array $order, ?Connection $connection): ?Connection
                 verify: $order['verify'] ?? true,
             );
             $connection = Connection::open($order['url'], $options);
+            $abnormal = Url::parse($order['url'])->isWebSocket() ? 1006 : null;
             tell(['event' => 'open']);
             return $connection;
         case 'send':
@@ -53,11 +57,11 @@ function perform(array $order, ?Connection $connection): ?Connection
             $connection?->finish($order['code'] ?? null);
             return $connection;
     }
-    throw new \Relay\Exception\InvalidOption('unknown: ' . json_encode($order));
+    throw new InvalidOption('unknown: ' . json_encode($order));
 }
 
 /** Tells what has come. Returns the connection while it lasts. */
-function report(Connection $connection): ?Connection
+function report(Connection $connection, ?int $abnormal): ?Connection
 {
     try {
         while (($text = $connection->receive(Deadline::in(0))) !== null) {
@@ -65,13 +69,14 @@ function report(Connection $connection): ?Connection
         }
         return $connection;
     } catch (ConnectionLost $lost) {
-        tell(['event' => 'closed', 'code' => $lost->closeCode]);
+        tell(['event' => 'closed', 'code' => $lost->closeCode ?? $abnormal]);
         return null;
     }
 }
 
 stream_set_blocking(STDIN, false);
 $connection = null;
+$abnormal = null;
 $input = '';
 while (true) {
     $read = $connection === null ? [STDIN] : [STDIN, $connection->stream()];
@@ -87,12 +92,12 @@ while (true) {
         $line = substr($input, 0, $end);
         $input = substr($input, $end + 1);
         try {
-            $connection = perform(json_decode($line, true, 16, JSON_THROW_ON_ERROR), $connection);
+            $connection = perform(json_decode($line, true, 16, JSON_THROW_ON_ERROR), $connection, $abnormal);
         } catch (ConnectionLost) {
             // The next look at the connection tells.
         } catch (RelayException | JsonException $error) {
             tell(['event' => 'error', 'message' => $error->getMessage()]);
         }
     }
-    $connection = $connection === null ? null : report($connection);
+    $connection = $connection === null ? null : report($connection, $abnormal);
 }

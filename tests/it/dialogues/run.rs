@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Cast, Part};
 use super::text::{Dialogue, Line, Place, Step};
+use super::{Cast, Part};
 use crate::client::{Client, Heard, Hello, next, opcode, ready_uuid};
 use crate::harness::TestRelay;
 

@@ -12,7 +12,10 @@ class ConnectionLost extends \RuntimeException implements RelayException
 {
     public function __construct(
         string $message,
-        /** The code of the relay's Close frame; null where there was none, as on `tcp` and `ssl`. */
+        /**
+         * The code of the relay's Close frame, 1005 if it had none; null where there was no such
+         * frame, as on `tcp` and `ssl`.
+         */
         public readonly ?int $closeCode = null,
         ?\Throwable $previous = null,
     ) {
