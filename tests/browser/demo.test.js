@@ -171,6 +171,9 @@ test("without a relay the work is done all the same, and the page says so", asyn
   await page.click("#start");
   await eventually("the answer of work.php", async () =>
     (await logged(page, "status")).includes("work.php is done: the relay took 0 of its 61 reports"));
+  assert.match(await page.textContent("#text"), /did not hear all of it/);
+  assert.equal((await logged(page, "status")).filter((text) => text === "the connection is lost").length, 1);
+  assert.ok(await page.isEnabled("#start"));
   assert.deepEqual(page.troubles, []);
 });
 

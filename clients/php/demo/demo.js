@@ -10,6 +10,7 @@ const url = document.documentElement.dataset.relay;
 const relay = new Relay(url, { storageKey: `relay.demo ${url}` });
 let name = "";
 let silence;
+let lost = false;
 
 // What the relay says.
 
@@ -25,11 +26,14 @@ relay.onStatus(({ status, uuid, retryInMs }) => {
   $("status-text").textContent = texts[status];
   if (status === "ready") {
     const known = name;
+    lost = false;
     name = nameOf(uuid);
     $("name").textContent = name;
     document.title = `${name} · relay demo`;
     log("status", known ? `connected again, still ${name}` : `connected, and called ${name}`);
-  } else if (status === "waiting") {
+  } else if (status === "waiting" && !lost) {
+    lost = true;
+    light([]);
     log("status", "the connection is lost");
   }
 });
@@ -37,7 +41,7 @@ relay.onStatus(({ status, uuid, retryInMs }) => {
 relay.on("feedback", ({ percent, text, step, steps }) => {
   if (typeof percent !== "number") return;
   show(percent, String(text ?? ""));
-  pulse(percent < 100 ? "node-back" : "done");
+  light(percent < 100 ? ["node-work", "node-relay", "node-back"] : []);
   log("feedback", `${Math.floor(percent)} % ${text ?? ""}`, step === steps ? "" : `${step} of ${steps}`);
 });
 
@@ -52,7 +56,7 @@ relay.on("broadcast", ({ message, from }) => {
 
 $("start").addEventListener("click", async () => {
   show(0, "Starting ...");
-  pulse("node-work");
+  light(["node-page", "node-work"]);
   try {
     // A page that has never been connected has a uuid too; its script works, unheard.
     const body = new URLSearchParams({ uuid: relay.uuid, name: name || "Nobody" });
@@ -60,12 +64,12 @@ $("start").addEventListener("click", async () => {
     if (!response.ok) throw new Error(`work.php says ${response.status}`);
     const { reports, taken } = await response.json();
     log("status", `work.php is done: the relay took ${taken} of its ${reports} reports`);
-    finish();
+    finish("The work is done, but this page did not hear all of it.");
   } catch (error) {
     // Leaving the page ends the request, but not the work.
     if (!leaving) {
       log("status", `work.php cannot be reached: ${error.message}`);
-      finish();
+      finish("Nothing is running.");
     }
   }
 });
@@ -106,25 +110,25 @@ function show(percent, text) {
   $("start").textContent = running ? "Working ..." : "Start again";
   clearTimeout(silence);
   if (running) {
-    silence = setTimeout(() => {
-      $("text").textContent = "No news for a while.";
-      finish();
-    }, SILENCE_MS);
+    silence = setTimeout(() => finish("No news for a while."), SILENCE_MS);
   }
 }
 
-/** Whatever the bar shows: the button may be pressed again. */
-function finish() {
+/** Nothing more will come: the button may be pressed again. If the bar is not at its end, says why. */
+function finish(why) {
   clearTimeout(silence);
-  if ($("bar").dataset.state === "running") $("bar").dataset.state = "stopped";
+  if ($("bar").dataset.state === "running") {
+    $("bar").dataset.state = "stopped";
+    $("text").textContent = why;
+  }
   $("start").disabled = false;
   $("start").textContent = "Start again";
-  for (const node of document.querySelectorAll(".way li")) node.classList.remove("lit");
+  light([]);
 }
 
-function pulse(id) {
-  const lit = { "node-work": ["node-page", "node-work"], "node-back": ["node-work", "node-relay", "node-back"] }[id] ?? [];
-  for (const node of document.querySelectorAll(".way li")) node.classList.toggle("lit", lit.includes(node.id));
+/** Shows where the messages are just now. */
+function light(ids) {
+  for (const node of document.querySelectorAll(".way li")) node.classList.toggle("lit", ids.includes(node.id));
 }
 
 function log(kind, text, note = "") {
