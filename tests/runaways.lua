@@ -129,3 +129,17 @@ while true do client:send('x') end
 local s = ('x'):rep(4e6) for i = 1, 1e4 do client:send(s) end
 --- cyclic table: Refused
 local t = {} t.t = t relay.broadcast(t)
+--- table.move of texts: Refused
+table.move({}, '1', '60000000', 100)
+--- string.rep of texts: Refused
+local s = ('x'):rep('60000000') client:send(#s)
+--- string.rep of a number: Refused
+local s = string.rep(1, '60000000') client:send(#s)
+--- string.format of a long text: Refused
+string.format('%q', ('\0'):rep(12e6))
+--- table.insert in front of many: Refused
+local t = table.create(3.5e6, 0) table.insert(t, 1, 0)
+--- table.insert in front of many by a text: Refused
+local t = table.create(3.5e6, 0) table.insert(t, '1', 0)
+--- table.remove in front of many: Refused
+local t = table.create(3.5e6, 0) table.remove(t, 1)
