@@ -174,6 +174,13 @@ impl Engine {
         self.host.take_due_timer(self.host.clock.now())
     }
 
+    /// What a timer is called where it is counted: by the place of its function.
+    pub fn timer_name(&self, function: &Function) -> String {
+        let info = function.info();
+        let line = info.line_defined.unwrap_or_default();
+        format!("timer at {}:{line}", info.short_src.unwrap_or_default())
+    }
+
     pub fn on_timer(&self, function: &Function) -> Result<(), HandlerError> {
         let _call = self.host.enter_hook("timer");
         self.call(self.budget.call("timer", self.generation()), function, || Ok(()))

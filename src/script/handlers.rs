@@ -63,6 +63,12 @@ impl Handlers {
             };
             *hook = Some(function(source, "on", &name, value)?);
         }
+        // What is defined later would never be called: an error says so, in its line.
+        for table in ["opcodes", "on"] {
+            if let Ok(Value::Table(table)) = lua.globals().raw_get::<Value>(table) {
+                table.set_readonly(true);
+            }
+        }
         if handlers.opcodes.is_empty() && handlers.default.is_none() {
             let message = "no opcode handler and no on.default: nothing would ever be done";
             return Err(Fault::at(source, None, message));

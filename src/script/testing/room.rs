@@ -195,7 +195,7 @@ impl Room {
             while let Ok(deliveries) = self.outlet.try_recv() {
                 deliveries.into_iter().for_each(|delivery| self.take(delivery, &mut events));
             }
-            if events.is_empty() {
+            if events.is_empty() && !self.thread.waits() {
                 return;
             }
         }

@@ -141,3 +141,15 @@ fn many_warnings_of_one_kind_are_one() {
     assert!(warnings[19].ends_with("'local g29' (and 69 more like this)"), "{warnings:?}");
     assert!(warnings[39].ends_with("two underscores (and 70 more like this)"), "{warnings:?}");
 }
+
+#[test]
+fn a_handler_that_is_defined_after_the_load_is_a_mistake_with_its_line() {
+    for (table, name) in [("opcodes", "late"), ("on", "connect")] {
+        let script = format!("function opcodes.x()\n  function {table}.{name}() end\nend");
+        let mut stage = Stage::new(&script);
+        let client = stage.web("/");
+        let error = stage.says(&client, r#"{"opcode":"x"}"#).expect_err("refused").to_string();
+        assert!(error.starts_with("scripts/opcodes.lua:2: "), "{error}");
+        assert!(error.contains("readonly"), "{error}");
+    }
+}
