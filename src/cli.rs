@@ -82,7 +82,7 @@ pub struct Ending {
 
 impl Ending {
     /// Nothing was done, for this reason.
-    fn refused(code: u8, why: String) -> Ending {
+    pub fn refused(code: u8, why: String) -> Ending {
         Ending { code, output: String::new(), errors: format!("relay: {why}\n") }
     }
 }

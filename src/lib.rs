@@ -8,6 +8,9 @@ pub mod headers;
 pub mod message;
 pub mod session;
 
+// The way of the log.
+pub mod log;
+
 // The wire: bytes, and what they are framed as.
 pub mod frame;
 pub mod transport;

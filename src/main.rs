@@ -3,10 +3,12 @@
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use relay::cli::{self, Cli, Command, EXIT_SCRIPT, EXIT_UNAVAILABLE, EXIT_USAGE, Ending, TestArgs};
 use relay::config::{Config, LogConfig, LogFormat};
+use relay::log::Log;
 use relay::script::Reloader;
 use relay::server::control::Control;
 use relay::server::{Server, StartError};
@@ -17,7 +19,16 @@ use tracing_subscriber::EnvFilter;
 const EXIT_SOFTWARE: u8 = 70;
 const EXIT_SYSTEM: u8 = 71;
 
+/// How long the end of the process waits for the reader of the log.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
+    let code = run();
+    relay::log::flush(LAST_WORDS);
+    code
+}
+
+fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -41,7 +52,9 @@ fn main() -> ExitCode {
         Some(Command::Reload) => return finish(&cli::reload(&config)),
         Some(Command::Check(_)) | None => {}
     }
-    start_log(&config.log);
+    if let Err(error) = start_log(&config.log) {
+        return fail(EXIT_SYSTEM, &format!("no thread for the log: {error}"));
+    }
     log_panics();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -53,11 +66,14 @@ fn main() -> ExitCode {
 fn test(args: &TestArgs, config: &Config) -> Ending {
     // What the script logs and the tests print, without the relay's own life.
     let level = "error,relay::script=info,relay::script::thread=error".to_owned();
-    start_log(&LogConfig { level, ..config.log.clone() });
+    if let Err(error) = start_log(&LogConfig { level, ..config.log.clone() }) {
+        return Ending::refused(EXIT_SYSTEM, format!("no thread for the log: {error}"));
+    }
     cli::test(args, config, io::IsTerminal::is_terminal(&io::stdout()))
 }
 
 fn finish(ending: &Ending) -> ExitCode {
+    relay::log::flush(LAST_WORDS);
     // Nothing is left to be done for a reader that has gone.
     let _ = io::stdout().write_all(ending.output.as_bytes());
     let _ = io::stderr().write_all(ending.errors.as_bytes());
@@ -142,15 +158,17 @@ impl Signals {
         tokio::spawn(async move {
             self.next().await;
             tracing::warn!("stopped by a second signal");
+            relay::log::flush(LAST_WORDS);
             std::process::exit(0);
         });
     }
 }
 
-fn start_log(config: &LogConfig) {
+fn start_log(config: &LogConfig) -> io::Result<()> {
     // The config was checked: the filter parses.
     let filter = EnvFilter::try_new(&config.level).unwrap_or_default();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let lines = Log::to_stderr()?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || lines.clone());
     match config.format {
         LogFormat::Text => {
             let color = io::IsTerminal::is_terminal(&io::stderr());
@@ -158,6 +176,7 @@ fn start_log(config: &LogConfig) {
         }
         LogFormat::Json => log.json().init(),
     }
+    Ok(())
 }
 
 fn exit_code(error: &StartError) -> u8 {
@@ -179,6 +198,7 @@ fn log_panics() {
 
 /// One readable message for the operator, never a backtrace.
 fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    relay::log::flush(LAST_WORDS);
     let _ = writeln!(io::stderr(), "relay: {error}");
     ExitCode::from(code)
 }

@@ -17,6 +17,8 @@ const STUCK_BUDGETS: u32 = 20;
 /// The most that one look adds to the time of a stuck call. When the whole process was stopped, by
 /// a debugger or a sleeping machine, that was not the call's doing.
 const STEP_MAX: Duration = Duration::from_millis(20);
+/// How long the reason may take to reach the log.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// EX_SOFTWARE of sysexits.h.
 const EXIT_SOFTWARE: i32 = 70;
 
@@ -57,6 +59,7 @@ pub fn end_process(stuck: &Stuck) {
         budget = ?stuck.budget,
         "the script thread hangs in a host function, relay ends with exit code {EXIT_SOFTWARE}"
     );
+    crate::log::flush(LAST_WORDS);
     std::process::exit(EXIT_SOFTWARE);
 }
 

@@ -14,7 +14,7 @@ use crate::session::SessionId;
 /// A message that takes this long puts its sender into the lane: a hundred times what one takes.
 const LONG: Duration = Duration::from_millis(2);
 /// The clock is read once for so many events, until they take long together.
-const EVENTS_PER_LOOK: usize = 8;
+const EVENTS_PER_LOOK: usize = 4;
 
 /// The events that wait, in their order.
 #[derive(Default)]
