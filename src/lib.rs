@@ -23,6 +23,8 @@ pub mod hub;
 pub mod script;
 
 // Doors: sockets and the life of a connection.
+pub mod http;
+
 pub mod connection;
 
 pub mod worker;

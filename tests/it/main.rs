@@ -13,6 +13,7 @@ mod dialogues;
 mod drain;
 mod fairness;
 mod handshake;
+mod http;
 mod limits;
 mod order;
 mod php_timing;
