@@ -5,8 +5,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use relay::cli::{self, Cli, Command, EXIT_SCRIPT, EXIT_UNAVAILABLE, EXIT_USAGE, Ending, TestArgs};
-use relay::config::{Config, LogConfig, LogFormat};
+use relay::cli::{
+    self, Cli, Command, EXIT_SCRIPT, EXIT_UNAVAILABLE, EXIT_USAGE, Ending, TailArgs, TestArgs,
+};
+use relay::config::{Config, LogConfig, LogFormat, Sources};
 use relay::script::Reloader;
 use relay::server::control::Control;
 use relay::server::{Server, StartError};
@@ -27,9 +29,21 @@ fn main() -> ExitCode {
         }
     };
     let sources = cli.config.into_sources();
-    // A config with mistakes in it is what this is for.
-    if let Some(Command::Check(args)) = &cli.command {
-        return finish(&cli::check(args, &sources, std::env::vars_os()));
+    match &cli.command {
+        // A config with mistakes in it is what this is for.
+        Some(Command::Check(args)) => {
+            return finish(&cli::check(args, &sources, std::env::vars_os()));
+        }
+        // Clients need none, so a broken one beside them does not stop them.
+        Some(Command::Send(_) | Command::Tail(_)) if sources != Sources::default() => {
+            return fail(
+                EXIT_USAGE,
+                &"a client has no config: --config, --listen, --script and --set are the relay's",
+            );
+        }
+        Some(Command::Send(args)) => return run(cli::send(args)),
+        Some(Command::Tail(args)) => return run(tail(args)),
+        _ => {}
     }
     let config = match Config::load(&sources) {
         Ok(config) => config,
@@ -39,15 +53,25 @@ fn main() -> ExitCode {
         Some(Command::Test(args)) => return finish(&test(args, &config)),
         Some(Command::InitEditor(args)) => return finish(&cli::init_editor(args, &config)),
         Some(Command::Reload) => return finish(&cli::reload(&config)),
-        Some(Command::Check(_)) | None => {}
+        Some(Command::Check(_) | Command::Send(_) | Command::Tail(_)) | None => {}
     }
     start_log(&config.log);
     log_panics();
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(EXIT_SYSTEM, &error),
-    };
-    runtime.block_on(serve(config))
+    run(serve(config))
+}
+
+fn run<C: Into<ExitCode>>(task: impl Future<Output = C>) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(task).into(),
+        Err(error) => fail(EXIT_SYSTEM, &error),
+    }
+}
+
+async fn tail(args: &TailArgs) -> ExitCode {
+    match Signals::new() {
+        Ok(mut signals) => cli::tail(args, signals.next()).await.into(),
+        Err(error) => fail(EXIT_SYSTEM, &format!("cannot receive signals: {error}")),
+    }
 }
 
 fn test(args: &TestArgs, config: &Config) -> Ending {

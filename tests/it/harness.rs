@@ -164,6 +164,11 @@ impl TestRelay {
         self.door.with_tls(self.certificate.trusting(versions))
     }
 
+    /// The certificate it shows, as a PEM file.
+    pub fn certificate_file(&self) -> PathBuf {
+        self.certificate.certificate_file()
+    }
+
     /// Asks the relay to end, and does not wait for it.
     pub fn ask_to_stop(&self) {
         self.shutdown.lock().unwrap_or_else(PoisonError::into_inner).take();

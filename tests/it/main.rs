@@ -9,6 +9,8 @@ mod wire;
 
 mod architecture;
 mod binary;
+mod cli_send;
+mod cli_tail;
 mod dialogues;
 mod drain;
 mod fairness;
