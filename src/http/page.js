@@ -27,12 +27,13 @@
   function showStatus({ status, code, reason, retryInMs }) {
     clearInterval(countdown);
     const until = Date.now() + (retryInMs ?? 0);
+    const why = [code, reason].filter(Boolean).join(" ");
     const texts = {
       connecting: () => "Connecting",
       ready: () => "Connected",
       waiting: () => `Reconnecting in ${Math.ceil(Math.max(0, until - Date.now()) / 1000)} s`,
       closing: () => "Closing",
-      closed: () => `Closed${code ? ` (${[code, reason].filter(Boolean).join(" ")})` : ""}`,
+      closed: () => (why ? `Closed (${why})` : "Closed"),
     };
     const show = () => {
       $("state-text").textContent = texts[status]();
@@ -40,12 +41,14 @@
     show();
     if (status === "waiting") countdown = setInterval(show, 250);
     $("state").dataset.status = status;
+    $("state").title = why;
     $("connect").hidden = status !== "waiting" && status !== "closed";
     wasReady ||= status === "ready";
     const refused = !wasReady && (status === "waiting" || status === "closed");
     $("notice").hidden = !refused;
     $("notice").textContent = refused
-      ? `No WebSocket to ${relay.url}. If web.allowed_origins is set, ${location.origin} has to be in it.`
+      ? `No WebSocket to ${relay.url}. ` +
+        `If web.allowed_origins is set, ${location.origin} has to be in it.`
       : "";
     showUuid();
   }
@@ -82,7 +85,11 @@
     return {
       shell: tls
         ? [
-            ["With openssl", `printf '%s' ${shell(message("openssl") + quit)} | openssl s_client -quiet -connect ${authority}`],
+            [
+              "With openssl",
+              `printf '%s' ${shell(message("openssl") + quit)} | ` +
+                `openssl s_client -quiet -connect ${authority}`,
+            ],
           ]
         : [
             ["With netcat", `printf '%s' ${shell(message("netcat"))} | nc -N ${host} ${port}`],
@@ -94,6 +101,12 @@
           `$relay = stream_socket_client('${tls ? "ssl" : "tcp"}://${authority}');\n` +
             `fwrite($relay, ${php(message("PHP") + quit)});\n` +
             "echo stream_get_contents($relay);",
+        ],
+        [
+          "With the library in clients/php",
+          `require 'clients/php/autoload.php';\n` +
+            `$relay = Relay\\Client::quiet(${php(url)});\n` +
+            `$relay->feedback(${php(uuid)}, ['text' => 'hello from the library']);`,
           tls && `${development} -d openssl.cafile=certs/dev-cert.pem to php.`,
         ],
       ],
@@ -264,18 +277,20 @@
 
   function list(direction, text, opcode) {
     const now = new Date();
-    const time = `${now.toLocaleTimeString([], { hour12: false })}.${String(now.getMilliseconds()).padStart(3, "0")}`;
+    const millis = String(now.getMilliseconds()).padStart(3, "0");
+    const time = `${now.toLocaleTimeString([], { hour12: false })}.${millis}`;
     if (direction === "out") {
       try {
         ({ opcode } = Object(JSON.parse(text)));
       } catch {} // Shown without one.
     }
+    const named = typeof opcode === "string" ? opcode.slice(0, 128) : "no opcode";
     const told = element("span");
     const title = element(
       "div",
       { className: "title" },
       element("span", { textContent: direction === "in" ? "↓ in" : "↑ out" }),
-      element("b", { textContent: typeof opcode === "string" ? opcode.slice(0, 128) : "no opcode" }),
+      element("b", { textContent: named }),
       told,
       element("time", { dateTime: now.toISOString(), textContent: time }),
     );
