@@ -61,7 +61,7 @@ fn test_page() -> Answer {
         "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/html; charset=utf-8\r\n\
          Content-Length: {}\r\nContent-Security-Policy: {policy}\r\n\
          X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n\
-         Cross-Origin-Opener-Policy: same-origin\r\nCross-Origin-Resource-Policy: same-origin\r\n\
+         Cross-Origin-Resource-Policy: same-origin\r\n\
          Cache-Control: no-cache\r\n\r\n",
         body.len()
     );

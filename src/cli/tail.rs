@@ -24,9 +24,9 @@ const PROBE: &str = "ping";
 const PROBE_EVERY: Duration = Duration::from_millis(250);
 
 const AFTER_HELP: &str = "\
-Ends with 0 at --count, at INT or TERM, or when nobody reads its output any more. Other exit codes:
-1 the uuid is taken, 64 command line, 69 no relay answers, 75 the connection is lost (with --once),
-76 what answers is no relay, 77 its certificate is not trusted or it refuses the origin
+Exit codes: 0 at --count, at INT or TERM, or at a message that nobody reads any more, 1 the uuid is
+taken, 64 command line, 69 no relay answers, 75 the connection is lost (with --once), 76 what answers
+is no relay, 77 its certificate is not trusted or it refuses the origin
 
 A connection that is lost is opened again under the same uuid; what was sent meanwhile is missed.
 
@@ -114,17 +114,7 @@ async fn follow(args: &TailArgs) -> Result<(), Failure> {
             return Err(lost);
         }
         complain(&format!("{lost}; connecting again"));
-        let mut wait = RETRY_MIN;
-        client = loop {
-            // Not all clients of a relay that starts again come in the same moment.
-            sleep(wait.mul_f64(0.5 + random() / 2.0)).await;
-            match enter(args, &mut uuid, &mut printer).await {
-                Ok(client) => break client,
-                // Nobody mends a flag that fitted a moment ago, or the certificate, by waiting; but
-                // the relay may be one that is just being set up.
-                Err(_) => wait = (wait * 2).min(RETRY_MAX),
-            }
-        };
+        client = enter_again(args, &mut uuid, &mut printer).await;
     }
     client.finish().await;
     Ok(())
@@ -148,6 +138,30 @@ async fn enter(
         let text = format!("{} does not let this client in within {:?}", args.url, args.timeout);
         Err(Failure::new(EXIT_UNAVAILABLE, text))
     })
+}
+
+/// Tries to get in until it works, and says why it does not where that is something new.
+async fn enter_again(
+    args: &TailArgs,
+    uuid: &mut Option<String>,
+    printer: &mut Printer<'_>,
+) -> Client {
+    let (mut wait, mut told) = (RETRY_MIN, None);
+    loop {
+        // Not all clients of a relay that starts again come in the same moment.
+        sleep(wait.mul_f64(0.5 + random() / 2.0)).await;
+        match enter(args, uuid, printer).await {
+            Ok(client) => return client,
+            // Whatever it is, it may be mended: a relay that is being set up says many things.
+            Err(failure) => {
+                if told.as_ref() != Some(&failure) {
+                    complain(&failure);
+                    told = Some(failure);
+                }
+                wait = (wait * 2).min(RETRY_MAX);
+            }
+        }
+    }
 }
 
 /// Claims a uuid. No message says that it worked, but from then on acks carry the uuid; while a

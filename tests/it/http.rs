@@ -42,7 +42,6 @@ fn a_browser_gets_the_page_on_every_transport() {
                 ("x-content-type-options", "nosniff"),
                 ("referrer-policy", "no-referrer"),
                 ("cache-control", "no-cache"),
-                ("cross-origin-opener-policy", "same-origin"),
                 ("cross-origin-resource-policy", "same-origin"),
             ] {
                 assert_eq!(page.0.header(name), Some(value), "{}", page.0.head);
