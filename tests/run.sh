@@ -7,10 +7,17 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 say() { printf '\n==> %s\n' "$*"; }
 
 # What has to be there: a command and the Debian package that has it. The compilers build Luau and
-# the cryptography of TLS; the toolchain has to come first, with rustup.
+# the cryptography of TLS; the toolchain has to come first, with rustup. Node plays web clients; the last three run
+# what one copies from the test page.
 needs=(
     "cc gcc"
     "c++ g++"
+    "node nodejs"
+    "npm npm"
+    "chromium chromium"
+    "nc netcat-openbsd"
+    "openssl openssl"
+    "php php-cli"
 )
 
 missing=()
@@ -44,6 +51,11 @@ if ! command -v cargo >/dev/null; then
     exit 1
 fi
 
+if ! node --experimental-websocket --eval WebSocket 2>/dev/null; then
+    echo "Node $(node --version) has no WebSocket: install version 20.10 or later." >&2
+    exit 1
+fi
+
 # A thousand clients and the relay's ends of their connections live in one process, and the shipped
 # config promises 10,000 connections.
 if ! ulimit -n "$(ulimit -Hn)" 2>/dev/null; then
@@ -53,4 +65,18 @@ say "open files: $(ulimit -n)"
 
 # Without the documentation's examples, of which there are none: their empty summary would be the last.
 say "cargo test --locked"
-exec cargo test --locked --no-fail-fast --lib --bins --tests "$@"
+cargo test --locked --no-fail-fast --lib --bins --tests "$@"
+
+# Words are for cargo test alone.
+(($# == 0)) || exit 0
+
+for package in clients/web tests/browser; do
+    say "npm ci in $package"
+    npm ci --prefix "$package" --no-audit --no-fund --loglevel=error
+done
+
+# Against the relay that cargo has built. The flag is for Node 20; later ones take it too.
+say "node --test"
+export RELAY_BIN="${CARGO_TARGET_DIR:-$PWD/target}/debug/relay"
+exec node --test --test-reporter=tap --experimental-websocket \
+    clients/web/test/*.test.js tests/browser/*.test.js

@@ -24,12 +24,12 @@ const SPREAD = [1001, 1012, 1013];
 const PASSING = /^(uuid_taken|closing|handler_)/;
 // At the fifth failed claim on one connection the relay closes it with 1008.
 const CLAIMS_MAX = 4;
-// The relay may take 5 s to find out whether the present owner of a uuid is still alive.
+// The relay may take 5 s to find out whether the owner of a uuid is alive.
 const POLLS_MAX = 40;
 const POLL_MS = 250;
 // A connection that was good for so long starts the back-off anew.
 const STABLE_MS = 5_000;
-// It is no JSON, so the relay acknowledges it and does nothing else, whatever its script says.
+// No JSON: the relay acknowledges it and does nothing else, whatever its script says.
 const PROBE = "ping";
 const STATUS = Symbol("status");
 const EVENTS = ["online", "offline", "pageshow", "pagehide", "visibilitychange"];
@@ -48,9 +48,10 @@ function newUuid() {
 }
 
 class RelayError extends Error {
+  name = "RelayError";
+
   constructor(code, message) {
     super(message);
-    this.name = "RelayError";
     this.code = code;
   }
 }
@@ -106,9 +107,8 @@ class Relay {
       this.#over = false;
       this.#attempt = 0;
       this.#open();
-      this.#listening = new AbortController();
+      const { signal } = (this.#listening = new AbortController());
       for (const type of EVENTS) {
-        const { signal } = this.#listening;
         globalThis.addEventListener?.(type, (event) => this.#notice(event), { signal });
       }
       this.#keep(false);
@@ -188,6 +188,7 @@ class Relay {
       this.#finish(1000, "");
     } else if (this.#socket && this.status !== "closing") {
       this.#socket.close(code, reason);
+      if (!this.#socket) return this.close(); // Node may end it at once.
       this.#over = true;
       this.#promise();
       this.#set("closing");
@@ -200,13 +201,12 @@ class Relay {
   #open() {
     clearTimeout(this.#timer);
     const socket = new this.#options.WebSocket(this.url);
-    // A socket that was given up may still have something to say.
+    // One that was given up may still have something to say.
     const present = (act) => (event) => socket === this.#socket && act(event);
     socket.onmessage = present(({ data }) => this.#hear(data));
     socket.onclose = present(({ code, reason }) => this.#ended(code, reason));
     // `close` follows, but Node 20 forgets it where there was no connection yet.
-    const failed = present(() => this.#greeted || this.#ended(1006, ""));
-    socket.onerror = () => queueMicrotask(failed);
+    socket.onerror = present(() => this.#greeted || this.#ended(1006, ""));
     this.#socket = socket;
     this.#greeted = false;
     this.#promise();
@@ -247,8 +247,8 @@ class Relay {
       const { code } = refusal;
       if (!PASSING.test(code)) return this.#drop(code, refusal);
       if (claims === CLAIMS_MAX) {
-        // A uuid that came with the storage belongs to another tab. One that was this object's
-        // belongs to its own last connection, whose end the relay has not noticed yet.
+        // A uuid out of the storage is another tab's. One that was this object's is held by its
+        // own last connection, whose end the relay has not noticed yet.
         const foreign = this.#automatic && !this.#held && code === "uuid_taken";
         if (foreign) this.uuid = register === "own" ? newUuid() : undefined;
         return this.#drop(code);
@@ -264,7 +264,7 @@ class Relay {
     this.#transmit(JSON.stringify({ opcode: "uuid", message: uuid })).catch(ignore);
     // No message says that it worked, but from then on acks carry the uuid.
     for (let polls = 0; polls < POLLS_MAX; polls++) {
-      if ((await this.#transmit(PROBE)).uuid === uuid) return;
+      if ((await this.#transmit(PROBE)).uuid === uuid && uuid) return;
       if (this.#refusal) return this.#refusal;
       await this.#pause(POLL_MS);
     }
@@ -322,7 +322,7 @@ class Relay {
 
   // Liveness.
 
-  /** While the relay owes an answer it has to say something in time; else it is asked at times. */
+  /** While it owes an answer, the relay has to say something in time; else it is asked at times. */
   #watch() {
     clearTimeout(this.#timer);
     const { timeoutMs, heartbeatMs } = this.#options;
@@ -378,9 +378,8 @@ class Relay {
   }
 
   /**
-   * A page's uuid is in its sessionStorage while the page is hidden or gone, for the page after a
-   * reload. Not while it is in use: a tab that is opened or duplicated from this one gets a copy of
-   * the storage, and must not find it there.
+   * A page's uuid is in sessionStorage while the page is hidden or gone, for the one after a reload.
+   * Not while it is in sight: a tab that is opened or duplicated from it gets a copy of the storage.
    */
   #keep(away) {
     const { storageKey } = this.#options;

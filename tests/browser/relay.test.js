@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { eventually, serveFiles, startRelay } from "../js/harness.js";
+import { eventually, serveFiles, startNetwork, startRelay } from "../js/harness.js";
 import { newContext, openPage, useChromium } from "./chromium.js";
 
 useChromium();
@@ -213,6 +213,26 @@ test("offline is noticed at once, and online ends the wait", async (t) => {
   await context.setOffline(false);
   assert.equal(await ready(page), uuid);
   assert.equal((await sent).uuid, uuid);
+});
+
+test("a network that is slow with a long message is not taken for dead", async (t) => {
+  const bytes = 16 << 20;
+  const set = { "limits.message_bytes_max": 2 * bytes, "limits.queue_bytes_max": 2 * bytes };
+  const relay = await startRelay(t, { set });
+  const network = await startNetwork(t, relay);
+  const files = await serveFiles(t, PAGES);
+  const options = { timeoutMs: 1000, messageBytesMax: 2 * bytes, queueBytesMax: 2 * bytes };
+  const url = files.url(at("module.html", network.ws(), options));
+  const page = await openPage(await newContext(t), url);
+  const uuid = await ready(page);
+  network.slow = true;
+  const [ack, ms] = await page.evaluate(async (bytes) => {
+    const start = performance.now();
+    const ack = await globalThis.relay.broadcast({ x: "x".repeat(bytes) });
+    return [ack, performance.now() - start];
+  }, bytes);
+  assert.equal(ack.uuid, uuid);
+  assert.ok(ms > 2000, `${ms} ms were longer than the relay may be silent`);
 });
 
 test("a page on plain http has a uuid", async (t) => {

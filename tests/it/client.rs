@@ -3,10 +3,12 @@
 
 mod door;
 mod heard;
+mod library;
 
 use std::fmt;
 use std::io;
 use std::panic::Location;
+use std::process::ChildStdout;
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -21,6 +23,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 
 pub use door::{Door, Hello, Stream, Transport};
 pub use heard::{Expected, Heard, next, opcode, ready_uuid};
+pub use library::Library;
 
 use crate::harness::{DEADLINE, in_time};
 
@@ -38,6 +41,7 @@ pub struct Client {
 enum Speaker {
     WebSocket(SplitSink<WebSocketStream<Stream>, Message>),
     Raw(WriteHalf<Stream>),
+    Library(library::Adapter),
 }
 
 impl Client {
@@ -49,6 +53,15 @@ impl Client {
     fn raw(transport: Transport, stream: Stream) -> Client {
         let (stream, speaker) = tokio::io::split(stream);
         Client::new(transport, Speaker::Raw(speaker), |tell| read_raw(stream, tell))
+    }
+
+    fn through(transport: Transport, adapter: library::Adapter, output: ChildStdout) -> Client {
+        let speaker = Speaker::Library(adapter);
+        Client::new(transport, speaker, |tell| async move {
+            let read = move || library::read_adapter(output, transport.is_websocket(), tell);
+            // It cannot fail, and ends with the adapter.
+            drop(tokio::task::spawn_blocking(read).await);
+        })
     }
 
     fn new<R>(transport: Transport, speaker: Speaker, read: impl FnOnce(Tell) -> R) -> Client
@@ -67,10 +80,12 @@ impl Client {
         self.send_together(&[text]).await;
     }
 
-    /// Sends messages in one write.
+    /// Sends messages in one write. A library makes of them what it does.
     pub async fn send_together(&mut self, texts: &[&str]) {
-        if let Speaker::Raw(_) = self.speaker {
-            return self.send_bytes(texts.concat().as_bytes()).await;
+        match &mut self.speaker {
+            Speaker::WebSocket(_) => {}
+            Speaker::Raw(_) => return self.send_bytes(texts.concat().as_bytes()).await,
+            Speaker::Library(adapter) => return texts.iter().for_each(|text| adapter.send(text)),
         }
         let messages = texts.iter().map(|text| Message::text(*text));
         self.send_frames(messages.collect()).await;
@@ -108,6 +123,10 @@ impl Client {
                     speaker.send(Message::Close(frame)).await.map_err(io::Error::other)
                 }
                 Speaker::Raw(speaker) => speaker.shutdown().await,
+                Speaker::Library(adapter) => {
+                    adapter.close(code);
+                    Ok(())
+                }
             }
         };
         in_time("room to send", sending).await.expect("a relay that listens");

@@ -164,7 +164,7 @@ impl TestRelay {
         self.door.with_tls(self.certificate.trusting(versions))
     }
 
-    /// The certificate it shows, as a PEM file.
+    /// The certificate that its clients have to trust.
     pub fn certificate_file(&self) -> PathBuf {
         self.certificate.certificate_file()
     }

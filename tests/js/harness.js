@@ -168,7 +168,7 @@ export class RelayProcess {
 export async function startNetwork(t, relay) {
   const ends = new Set();
   const clients = new Set();
-  let dead = false;
+  let [dead, slow] = [false, false];
   const server = net.createServer((near) => {
     const far = net.connect(relay.port, "127.0.0.1");
     clients.add(near);
@@ -180,7 +180,11 @@ export async function startNetwork(t, relay) {
         clients.delete(from);
         if (!from.lost) to.destroy();
       });
-      from.on("data", (bytes) => from.lost || to.write(bytes));
+      from.on("data", (bytes) => {
+        if (!from.lost) to.write(bytes);
+        if (slow) from.pause();
+        if (slow) setTimeout(() => from.resume(), 20);
+      });
       from.lost = dead;
     }
   });
@@ -201,6 +205,10 @@ export async function startNetwork(t, relay) {
     /** Keeps what clients say from the relay, and hands it over later. */
     hold: () => clients.forEach((client) => client.pause()),
     release: () => clients.forEach((client) => client.resume()),
+    /** At most 64 KiB in 20 ms. */
+    set slow(value) {
+      slow = value;
+    },
     /** What is left of the connections that died. */
     bury: () => ends.forEach((end) => end.lost && end.destroy()),
   };

@@ -6,7 +6,7 @@
 //   {"do":"close","code":1000} or without a code        {"event":"closed","code":1000}
 //
 // Nothing is said that was not asked for: no registration, no heartbeat, no second connection. It
-// ends with its input. What cannot be done is {"event":"error","message":"..."}.
+// ends with its input. What cannot be done is {"event":"failed","message":"..."}.
 import { createInterface } from "node:readline";
 
 import { Relay } from "../relay.js";
@@ -43,7 +43,7 @@ createInterface(process.stdin)
     try {
       actions[told.do](told);
     } catch (error) {
-      tell({ event: "error", message: error.message });
+      tell({ event: "failed", message: error.message });
     }
   })
   .on("close", () => process.exit());

@@ -32,7 +32,7 @@ test("the adapter says what it is told and tells what it hears, over ws and wss"
     assert.equal(await message(), '{"opcode":"next","uuid":"","fyi":""}');
     assert.equal(await message(), text);
     say({ do: "close", code: 1001 });
-    assert.equal((await heard.next()).event, "error");
+    assert.equal((await heard.next()).event, "failed");
     say({ do: "close", code: 1000 });
     assert.deepEqual(await heard.next(), { event: "closed", code: 1000 });
     assert.equal(heard.size, 0);

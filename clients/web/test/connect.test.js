@@ -101,8 +101,9 @@ test("a uuid that is taken is refused, and the present one stays", async (t) => 
 });
 
 test("a uuid that can not be is an end with a reason", async (t) => {
-  for (const uuid of ["", "x".repeat(129), 7]) {
-    const page = connect(t, relay.ws(), { uuid });
+  const uuids = ["", "x".repeat(129), 7];
+  for (const [path, uuid] of uuids.flatMap((uuid) => [["/", uuid], ["/web", uuid]])) {
+    const page = connect(t, relay.ws(path), { uuid });
     const sent = page.send({ opcode: "x" });
     await assert.rejects(inTime("a refusal", page.ready), { code: "uuid_invalid" });
     await assert.rejects(sent, { code: "uuid_invalid" });

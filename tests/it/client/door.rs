@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,7 +16,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
 
-use super::Client;
+use super::{Client, Library};
 use crate::harness::in_time;
 
 /// How a client reaches the relay.
@@ -170,6 +171,22 @@ impl Door {
         let mut client = Client::raw(transport, stream);
         client.send_bytes(hello.greeting().as_bytes()).await;
         client
+    }
+
+    /// As [`Door::open`] with a client that speaks through a library and trusts this certificate.
+    pub fn open_through(
+        &self,
+        library: Library,
+        certificate: &Path,
+        transport: Transport,
+        hello: &Hello,
+    ) -> Client {
+        let host = if transport.is_tls() { "localhost" } else { "127.0.0.1" };
+        let path = hello.path.as_deref().unwrap_or_default();
+        let url = format!("{transport}://{host}:{}{path}", self.addr.port());
+        let (mut adapter, output) = library.start(certificate);
+        adapter.connect(&url, &hello.headers, certificate);
+        Client::through(transport, adapter, output)
     }
 
     /// A web client that has heard its `ready`.
