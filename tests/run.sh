@@ -7,8 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 say() { printf '\n==> %s\n' "$*"; }
 
 # What has to be there: a command and the Debian package that has it. The compilers build Luau and
-# the cryptography of TLS; the toolchain has to come first, with rustup. Node plays web clients; the last three run
-# what one copies from the test page.
+# the cryptography of TLS; the toolchain has to come first, with rustup. Node plays web clients; the
+# last three run what one copies from the test page.
 needs=(
     "cc gcc"
     "c++ g++"
