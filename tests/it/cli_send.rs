@@ -3,13 +3,13 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::json;
 
 use crate::client::{Door, Heard, Hello, Transport};
 use crate::harness::{
-    Setup, TempDir, TestCertificate, TestRelay, in_time, relay_test, runtime, shipped,
+    DEADLINE, Setup, TempDir, TestCertificate, TestRelay, relay_test, runtime, shipped,
 };
 use crate::process::Process;
 
@@ -30,18 +30,26 @@ pub async fn run(words: &[&str], stdin: &str) -> Ended {
         }
     }
     command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the relay's binary");
+    let mut input = child.stdin.take().expect("piped");
     let stdin = stdin.to_owned();
-    let ending = tokio::task::spawn_blocking(move || {
-        let mut child = command.spawn().expect("the relay's binary");
-        let mut input = child.stdin.take().expect("piped");
-        // It may end before it has read all of it.
-        let _ = input.write_all(stdin.as_bytes());
-        drop(input);
-        child.wait_with_output().expect("our own child")
-    });
-    let output = in_time("the end of the command", ending).await.expect("no panic");
+    // It may end before it has read all of it.
+    std::thread::spawn(move || input.write_all(stdin.as_bytes()));
+    let output = end_of(child).await;
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// Waits for the end of a command, which is killed at the deadline: nothing ends a thread that waits.
+pub async fn end_of(child: Child) -> Output {
+    let id = child.id();
+    let mut ending = tokio::task::spawn_blocking(move || child.wait_with_output());
+    let in_time = tokio::time::timeout(DEADLINE, &mut ending).await;
+    if in_time.is_err() {
+        let kill = Command::new("sh").args(["-c", &format!("kill -KILL {id}")]).status();
+        panic!("expected the command to end in time; killed: {kill:?}; {:?}", ending.await);
+    }
+    in_time.expect("checked").expect("no panic").expect("our own child")
 }
 
 impl Ended {
@@ -193,9 +201,7 @@ fn each_line_is_sent_as_it_comes() {
                 page.hears(&format!("{{\"opcode\":\"broadcast\",\"n\":{n}}}")).await;
             }
             drop(input);
-            let ending = tokio::task::spawn_blocking(move || child.wait());
-            let status = in_time("its end", ending).await.expect("no panic").expect("our child");
-            assert_eq!(status.code(), Some(0));
+            assert_eq!(end_of(child).await.status.code(), Some(0));
         }
     });
 }
@@ -303,13 +309,10 @@ fn certificates_are_verified() {
 fn the_systems_authorities_are_trusted() {
     relay_test(async |relay| {
         let (url, trust) = at(relay, Transport::Ssl);
-        let ending = tokio::task::spawn_blocking(move || {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_relay"));
-            command.args(["send", &url, "a=b"]).env("SSL_CERT_FILE", Path::new(&trust[1]));
-            command.env_remove("SSL_CERT_DIR").status().expect("the relay's binary")
-        });
-        let status = in_time("its end", ending).await.expect("no panic");
-        assert_eq!(status.code(), Some(0));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_relay"));
+        command.args(["send", &url, "a=b"]).env("SSL_CERT_FILE", Path::new(&trust[1]));
+        let child = command.env_remove("SSL_CERT_DIR").spawn().expect("the relay's binary");
+        assert_eq!(end_of(child).await.status.code(), Some(0));
     });
 }
 
@@ -347,8 +350,9 @@ fn the_sender_receives_no_broadcasts() {
         page.send(r#"{"opcode":"next","uuid":"spoofed"}"#).await;
         assert!(matches!(page.heard().await, Heard::Text(_)), "its own ack");
         drop(input);
-        let ending = tokio::task::spawn_blocking(move || child.wait_with_output());
-        let output = in_time("its end", ending).await.expect("no panic").expect("our child");
-        assert_eq!(output.stdout, b"{\"opcode\":\"next\",\"uuid\":\"\",\"fyi\":\"\"}\n");
+        assert_eq!(
+            end_of(child).await.stdout,
+            b"{\"opcode\":\"next\",\"uuid\":\"\",\"fyi\":\"\"}\n"
+        );
     });
 }

@@ -5,9 +5,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::cli_send::run;
+use crate::cli_send::{end_of, run};
 use crate::client::{Door, Transport};
-use crate::harness::{Setup, in_time, relay_test, runtime};
+use crate::harness::{Setup, relay_test, runtime};
 use crate::process::Process;
 
 /// Starts it, and waits until it is registered; returns its uuid too.
@@ -125,9 +125,7 @@ fn a_reader_that_has_gone_ends_it_well() {
         assert!(line.contains("listening as "), "{line}");
         drop(child.stdout.take());
         relay.backend(Transport::Tcp).await.send("{}").await;
-        let ending = tokio::task::spawn_blocking(move || child.wait());
-        let status = in_time("its end", ending).await.expect("no panic").expect("our child");
-        assert_eq!(status.code(), Some(0));
+        assert_eq!(end_of(child).await.status.code(), Some(0));
     });
 }
 
