@@ -3,7 +3,7 @@ import { before } from "node:test";
 
 import { chromium } from "playwright-core";
 
-import { DEADLINE_MS } from "../js/harness.js";
+import { DEADLINE_MS, eventually } from "../js/harness.js";
 
 const EXECUTABLE = process.env.CHROMIUM_BIN ?? "/usr/bin/chromium";
 
@@ -43,4 +43,25 @@ export async function openPage(context, url) {
   page.on("pageerror", (error) => console.error(`in ${page.url()}: ${error.message}`));
   await page.goto(url);
   return page;
+}
+
+/**
+ * Waits until the function, which is run in the page, returns something true. (Playwright's own
+ * waitForFunction asks with each frame that is painted, and a busy machine may paint none.)
+ */
+export async function holds(page, condition, argument) {
+  let error;
+  try {
+    await eventually(`${condition}`, async () => {
+      try {
+        return await page.evaluate(condition, argument);
+      } catch (failure) {
+        error = failure; // A page on its way elsewhere has nobody to ask.
+        return false;
+      }
+    });
+  } catch (late) {
+    late.cause = error;
+    throw late;
+  }
 }
