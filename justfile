@@ -24,6 +24,10 @@ deny:
 test *words:
     tests/run.sh {{ words }}
 
+# The benchmarks: dispatch, isolation; as in: just bench dispatch
+bench name:
+    cargo bench --bench {{ name }}
+
 # All that has to hold before a merge.
 ci:
     .ci/run

@@ -7,8 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 say() { printf '\n==> %s\n' "$*"; }
 
 # What has to be there: a command and the Debian package that has it. The compilers build Luau and
-# the cryptography of TLS; the toolchain has to come first, with rustup. Node plays web clients; the
-# last three run what one copies from the test page.
+# the cryptography of TLS; the toolchain has to come first, with rustup. Node plays web clients, and PHP
+# backends; netcat and OpenSSL run what one copies from the test page.
 needs=(
     "cc gcc"
     "c++ g++"
@@ -18,6 +18,7 @@ needs=(
     "nc netcat-openbsd"
     "openssl openssl"
     "php php-cli"
+    "phpunit phpunit"
 )
 
 missing=()
@@ -70,13 +71,18 @@ cargo test --locked --no-fail-fast --lib --bins --tests "$@"
 # Words are for cargo test alone.
 (($# == 0)) || exit 0
 
+# Against the relay that cargo has built.
+export RELAY_BIN="${CARGO_TARGET_DIR:-$PWD/target}/debug/relay"
+
+say "phpunit in clients/php"
+(cd clients/php && phpunit)
+
 for package in clients/web tests/browser; do
     say "npm ci in $package"
     npm ci --prefix "$package" --no-audit --no-fund --loglevel=error
 done
 
-# Against the relay that cargo has built. The flag is for Node 20; later ones take it too.
+# The flag is for Node 20; later ones take it too.
 say "node --test"
-export RELAY_BIN="${CARGO_TARGET_DIR:-$PWD/target}/debug/relay"
 exec node --test --test-reporter=tap --experimental-websocket \
     clients/web/test/*.test.js tests/browser/*.test.js

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fmt::{self, Write};
+use std::path::Path;
 
 use clap::Args;
 use rustls::pki_types::UnixTime;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{EXIT_SCRIPT, EXIT_USAGE, Ending};
 use crate::config::{Config, ConfigError, Examined, ListenScheme, Origin, Sources};
-use crate::script::{LoadError, Survey, survey};
+use crate::script::{LoadError, Source, Survey, Terms, survey, testing};
 use crate::server::terms;
 use crate::transport::tls::{self, TlsError};
 
@@ -89,6 +90,10 @@ pub fn check(
     }
 }
 
+fn tested(file: &Path, terms: &Terms) -> Result<(), LoadError> {
+    testing::rehearse(&Source::read(file)?, file, terms)
+}
+
 impl Findings {
     fn look_at_certificate(&mut self, config: &Config, examined: &Examined) {
         if !config.listen.iter().any(|url| url.scheme.tls()) {
@@ -124,6 +129,12 @@ impl Findings {
             Ok(survey) => {
                 self.warnings.extend(survey.warnings.iter().cloned());
                 self.script = Some(survey);
+                // No reload would take a script whose tests fail.
+                if config.script.test_before_reload
+                    && let Err(error) = tested(&config.script.file, &terms(config))
+                {
+                    self.mistakes.push(Mistake::of_script(&error, examined));
+                }
             }
             Err(error) => self.mistakes.push(Mistake::of_script(&error, examined)),
         }

@@ -122,13 +122,18 @@ fn tap_name(name: &str) -> String {
     escaped
 }
 
+/// A name that moves no cursor.
+fn printable(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 fn pretty(reports: &[Report]) -> String {
     let mut text = String::new();
     let (mut passed, mut failed) = (0, 0);
     for report in reports {
         let _ = writeln!(text, "{} tests {}", report.file, report.script);
         for outcome in &report.outcomes {
-            let name = outcome.name.escape_debug();
+            let name = printable(&outcome.name);
             match &outcome.failure {
                 None => {
                     passed += 1;

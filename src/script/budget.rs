@@ -112,6 +112,19 @@ impl Budget {
         Ok(())
     }
 
+    /// Makes something small outside the memory limit. Under it each allocation from Rust is a
+    /// protected call of its own, several times as dear; what is made still counts.
+    pub fn beyond_limit<R>(
+        &self,
+        lua: &Lua,
+        make: impl FnOnce() -> mlua::Result<R>,
+    ) -> mlua::Result<R> {
+        lua.set_memory_limit(0)?;
+        let made = make();
+        lua.set_memory_limit(self.limits.memory_bytes_max)?;
+        made
+    }
+
     fn kill(&self, lua: &Lua, path: &str) -> mlua::Error {
         let mut killed = self.killed.borrow_mut();
         let text = killed.get_or_insert_with(|| self.flag.spent() + &traceback(lua, path));

@@ -20,21 +20,21 @@ pub struct Clients {
 /// The object of the session with this serial, in whose slot it is.
 struct Known {
     serial: u64,
-    object: AnyUserData,
+    object: Rc<AnyUserData>,
 }
 
 impl Clients {
     /// The object of a client, made when the script first meets it.
-    pub fn object(&self, lua: &Lua, client: &Rc<Client>) -> mlua::Result<AnyUserData> {
+    pub fn object(&self, lua: &Lua, client: &Rc<Client>) -> mlua::Result<Rc<AnyUserData>> {
         let id = client.id();
         let (worker, slot) = (usize::from(id.worker), id.slot as usize);
         let mut workers = self.workers.borrow_mut();
         if let Some(Some(known)) = workers.get(worker).and_then(|slots| slots.get(slot))
             && known.serial == id.serial
         {
-            return Ok(known.object.clone());
+            return Ok(Rc::clone(&known.object));
         }
-        let object = lua.create_any_userdata(ClientHandle(Rc::clone(client)))?;
+        let object = Rc::new(lua.create_any_userdata(ClientHandle(Rc::clone(client)))?);
         if !client.is_connected() {
             // Nothing would ever forget it.
             return Ok(object);
@@ -46,7 +46,7 @@ impl Clients {
         if slots.len() <= slot {
             slots.resize_with(slot + 1, || None);
         }
-        slots[slot] = Some(Known { serial: id.serial, object: object.clone() });
+        slots[slot] = Some(Known { serial: id.serial, object: Rc::clone(&object) });
         Ok(object)
     }
 

@@ -113,7 +113,7 @@ impl Engine {
     pub fn on_connect(&self, client: &Rc<Client>) -> Result<(), HandlerError> {
         let Some(function) = &self.handlers.connect else { return Ok(()) };
         let _call = self.host.enter_hook("connect");
-        let client = || self.host.client_object(&self.lua, client);
+        let client = || Ok((*self.host.client_object(&self.lua, client)?).clone());
         self.call(self.budget.call("on.connect", self.generation()), function, client)
     }
 
@@ -127,7 +127,7 @@ impl Engine {
     fn call_disconnect(&self, client: &Rc<Client>, why: &str) -> Result<(), HandlerError> {
         let Some(function) = &self.handlers.disconnect else { return Ok(()) };
         let _call = self.host.enter_hook("disconnect");
-        let args = || Ok((self.host.client_object(&self.lua, client)?, why));
+        let args = || Ok(((*self.host.client_object(&self.lua, client)?).clone(), why));
         self.call(self.budget.call("on.disconnect", self.generation()), function, args)
     }
 
@@ -136,9 +136,10 @@ impl Engine {
         let opcode = message.opcode.as_ref().map(|opcode| opcode.as_str());
         let Some((function, _)) = self.handlers.of(opcode) else { return Ok(()) };
         let _call = self.host.enter_message(message);
-        let args = || {
-            let client = self.host.client_object(&self.lua, client)?;
-            Ok((client, self.lua.create_any_userdata(self.host.message_handle())?))
+        let client = self.host.client_object(&self.lua, client);
+        let args = || match &client {
+            Ok(client) => Ok((&**client, self.host.message_object(&self.lua)?)),
+            Err(error) => Err(error.clone()),
         };
         let what = opcode.unwrap_or("on.default");
         self.call(self.budget.call(what, self.generation()), function, args)
@@ -171,6 +172,13 @@ impl Engine {
     /// A timer that is due by now, to be called with [`Engine::on_timer`].
     pub fn take_due_timer(&self) -> Option<Function> {
         self.host.take_due_timer(self.host.clock.now())
+    }
+
+    /// What a timer is called where it is counted: by the place of its function.
+    pub fn timer_name(&self, function: &Function) -> String {
+        let info = function.info();
+        let line = info.line_defined.unwrap_or_default();
+        format!("timer at {}:{line}", info.short_src.unwrap_or_default())
     }
 
     pub fn on_timer(&self, function: &Function) -> Result<(), HandlerError> {

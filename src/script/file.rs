@@ -27,7 +27,8 @@ impl Source {
             return Err(format!("is larger than {SOURCE_BYTES_MAX} bytes"));
         }
         match String::from_utf8(bytes) {
-            Ok(text) => Ok(Source::new(shown, text)),
+            // Some editors begin a file with a mark that Lua does not know.
+            Ok(text) => Ok(Source::new(shown, text.strip_prefix('\u{feff}').unwrap_or(&text))),
             Err(error) => {
                 let valid = error.utf8_error().valid_up_to();
                 let line = 1 + memchr::memchr_iter(b'\n', &error.as_bytes()[..valid]).count();
@@ -47,6 +48,10 @@ impl Source {
 /// costs no memory.
 pub(super) fn read_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
+    // Opening a pipe would wait for somebody to write to it.
+    if !path.metadata()?.is_file() {
+        return Err(std::io::Error::other("is no regular file"));
+    }
     File::open(path)?.take(SOURCE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
@@ -73,6 +78,18 @@ mod tests {
             assert!(error.summary().contains(why), "{error}");
             assert!(error.summary().contains(name), "{error}");
         }
+        // Opening this one would wait for ever.
+        let pipe = dir.join("pipe.lua");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("coreutils");
+        assert!(made.success());
+        let error = Source::read(&pipe).expect_err("no file");
+        assert!(
+            error.summary().contains("pipe.lua: can not be read: is no regular file"),
+            "{error}"
+        );
+        std::fs::write(dir.join("marked.lua"), "\u{feff}return 1").expect("write");
+        let marked = Source::read(&dir.join("marked.lua")).expect("a script");
+        assert_eq!(marked.text, "return 1");
         std::fs::write(dir.join("largest.lua"), vec![b' '; SOURCE_BYTES_MAX]).expect("write");
         assert!(Source::read(&dir.join("largest.lua")).is_ok());
         std::fs::remove_dir_all(&dir).expect("remove");

@@ -12,11 +12,12 @@ use mlua::chunk::Compiler;
 /// * A plain search may compare its whole needle at every byte of the text, and a set in a pattern
 ///   is read anew for every byte. (Patterns as such are interrupted at every step.)
 /// * `sort` compares without a step between; with a function in Lua there is one.
-/// * `move` goes through its range, however empty.
+/// * `move` goes through its range, however empty; `insert` and `remove` move what is behind.
+/// * `%q` looks at each byte.
 /// * `pack`, `foreach` and `foreachi` are not of Lua 5.1's lasting part, and not worth a bound.
 const GUARDS: &str = r#"
 local string, table, utf8, os, info = ...
-local type, error = type, error
+local type, error, tonumber, tostring = type, error, tonumber, tostring
 
 local TEXT, WORK, SETS = 2097152, 268435456, 16777216
 
@@ -24,39 +25,22 @@ local function refuse(name, what, most)
     error(name .. ": " .. what .. " longer than " .. most .. " bytes", 3)
 end
 
-local find, match, gmatch, gsub = string.find, string.match, string.gmatch, string.gsub
+local find = string.find
 
 local function hard(s, p, plain)
     local work = #s * #p
     return #s > TEXT or work > WORK or work > SETS and not plain and find(p, "[", 1, true)
 end
 
-function string.find(s, p, init, plain)
-    if type(s) == "string" and type(p) == "string" and #s * (#p + 8) > SETS and hard(s, p, plain) then
-        error("string.find: the text and what to find are too long", 2)
+for _, name in { "find", "match", "gmatch", "gsub" } do
+    local native, finds = string[name], name == "find"
+    string[name] = function(s, p, a, b)
+        if type(s) == "string" and type(p) == "string" and #s * (#p + 8) > SETS
+            and hard(s, p, finds and b) then
+            error("string." .. name .. ": the text and the pattern are too long", 2)
+        end
+        return native(s, p, a, b)
     end
-    return find(s, p, init, plain)
-end
-
-function string.match(s, p, init)
-    if type(s) == "string" and type(p) == "string" and #s * (#p + 8) > SETS and hard(s, p) then
-        error("string.match: the text and the pattern are too long", 2)
-    end
-    return match(s, p, init)
-end
-
-function string.gmatch(s, p)
-    if type(s) == "string" and type(p) == "string" and #s * (#p + 8) > SETS and hard(s, p) then
-        error("string.gmatch: the text and the pattern are too long", 2)
-    end
-    return gmatch(s, p)
-end
-
-function string.gsub(s, p, by, n)
-    if type(s) == "string" and type(p) == "string" and #s * (#p + 8) > SETS and hard(s, p) then
-        error("string.gsub: the text and the pattern are too long", 2)
-    end
-    return gsub(s, p, by, n)
 end
 
 local split = string.split
@@ -73,13 +57,21 @@ local format = string.format
 function string.format(s, ...)
     if type(s) == "string" and #s > 16384 then
         refuse("string.format", "a format", 16384)
+    elseif type(s) == "string" and find(s, "%q", 1, true) then
+        for _, text in { ... } do
+            if type(text) == "string" and #text > 1048576 then
+                refuse("string.format", "a text for %q", 1048576)
+            end
+        end
     end
     return format(s, ...)
 end
 
+-- Luau takes a text of digits for a number, and a number for a text.
 local rep = string.rep
 function string.rep(s, n)
-    if type(s) == "string" and type(n) == "number" and #s * n > 16777216 then
+    local text, count = tostring(s), tonumber(n)
+    if count and #text * count > 16777216 then
         refuse("string.rep", "a result", 16777216)
     end
     return rep(s, n)
@@ -105,10 +97,23 @@ bound(os, "os.", "date", 256)
 
 local move = table.move
 function table.move(from, first, last, at, to)
-    if type(first) == "number" and type(last) == "number" and last - first >= 262144 then
+    local from_number, to_number = tonumber(first), tonumber(last)
+    if from_number and to_number and to_number - from_number >= 262144 then
         error("table.move: more than 262144 entries", 2)
     end
     return move(from, first, last, at, to)
+end
+
+-- Appending is the common case, and done by Luau without these.
+for _, name in { "insert", "remove" } do
+    local native = table[name]
+    table[name] = function(list, at, ...)
+        local place = tonumber(at)
+        if place and type(list) == "table" and #list - place > 1048576 then
+            error("table." .. name .. ": more than 1048576 entries to move", 2)
+        end
+        return native(list, at, ...)
+    end
 end
 
 local sort = table.sort

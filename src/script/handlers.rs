@@ -1,8 +1,7 @@
 //! What a script has defined, looked up once per load: its opcode handlers and hooks.
 
-use std::collections::HashMap;
-
 use mlua::{Function, Lua, Table, Value};
+use rustc_hash::FxHashMap;
 
 use super::fault::Fault;
 use super::source::Source;
@@ -11,10 +10,14 @@ use super::value::type_name;
 
 const HOOKS: [&str; 4] = ["load", "connect", "disconnect", "default"];
 
+/// Warnings of one kind that are told in full.
+const ALIKE_MAX: usize = 20;
+
 /// The functions of one generation.
 #[derive(Default)]
 pub struct Handlers {
-    pub opcodes: HashMap<String, Function>,
+    /// Its keys are the script's: no peer can make them collide.
+    pub opcodes: FxHashMap<String, Function>,
     pub load: Option<Function>,
     pub connect: Option<Function>,
     pub disconnect: Option<Function>,
@@ -33,17 +36,19 @@ impl Handlers {
     /// surely not meant.
     pub fn read(lua: &Lua, source: &Source, warnings: &mut Vec<String>) -> Result<Handlers, Fault> {
         let mut handlers = Handlers::default();
+        let mut unreachable = Vec::new();
         for (name, value) in entries(lua, source, "opcodes")? {
             if name.starts_with("__") {
-                let place = place(source, &name);
-                warnings.push(format!(
-                    "{place}opcodes.{name} is never called: the name starts with two underscores"
-                ));
+                unreachable.push(name);
                 continue;
             }
             let function = function(source, "opcodes", &name, value)?;
             handlers.opcodes.insert(name, function);
         }
+        warnings.extend(some(&unreachable, |name| {
+            let place = place(source, name);
+            format!("{place}opcodes.{name} is never called: the name starts with two underscores")
+        }));
         for (name, value) in entries(lua, source, "on")? {
             let hook = match name.as_str() {
                 "load" => &mut handlers.load,
@@ -58,6 +63,12 @@ impl Handlers {
             };
             *hook = Some(function(source, "on", &name, value)?);
         }
+        // What is defined later would never be called: an error says so, in its line.
+        for table in ["opcodes", "on"] {
+            if let Ok(Value::Table(table)) = lua.globals().raw_get::<Value>(table) {
+                table.set_readonly(true);
+            }
+        }
         if handlers.opcodes.is_empty() && handlers.default.is_none() {
             let message = "no opcode handler and no on.default: nothing would ever be done";
             return Err(Fault::at(source, None, message));
@@ -69,16 +80,30 @@ impl Handlers {
 /// The script's own globals, which it hardly means to have: they do not survive a reload, and a
 /// missing `local` makes one.
 pub fn stray_globals(environment: &Table, source: &Source) -> mlua::Result<Vec<String>> {
-    let mut warnings = Vec::new();
+    let mut names = Vec::new();
     for pair in environment.pairs::<Value, Value>() {
         let name = pair?.0.to_string()?;
         if !matches!(name.as_str(), "opcodes" | "on" | "require") {
-            let place = place(source, &name);
-            warnings.push(format!("{place}'{name}' is a global, write 'local {name}'"));
+            names.push(name);
         }
     }
-    warnings.sort();
-    Ok(warnings)
+    names.sort();
+    Ok(some(&names, |name| {
+        let place = place(source, name);
+        format!("{place}'{name}' is a global, write 'local {name}'")
+    }))
+}
+
+/// A warning for each of the first names, and how many more there are. Each costs a look through the
+/// whole text for its line.
+fn some(names: &[String], warning: impl Fn(&str) -> String) -> Vec<String> {
+    let mut warnings: Vec<String> =
+        names.iter().take(ALIKE_MAX).map(|name| warning(name)).collect();
+    if let (Some(last), Some(_)) = (warnings.last_mut(), names.get(ALIKE_MAX)) {
+        let more = names.len() - ALIKE_MAX;
+        last.push_str(&format!(" (and {more} more like this)"));
+    }
+    warnings
 }
 
 /// The entries of one of the two tables, by name. The script may have put a new table in its place.

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use mlua::{AnyUserData, Function, Lua, Value};
+use mlua::{AnyUserData, Either, Function, Lua, UserDataRef, Value};
 
 use super::budget::Budget;
 use super::clients::Clients;
@@ -51,6 +51,10 @@ struct Current {
 /// that keeping one keeps no message alive.
 #[derive(Clone, Copy)]
 pub struct MessageHandle(u64);
+
+/// What a script wants sent, before it is looked at. A `msg` is read where it lies: making a value of
+/// it first would cost more than forwarding it.
+pub type What = Either<UserDataRef<MessageHandle>, Value>;
 
 /// A timer as the script holds it.
 #[derive(Clone, Copy)]
@@ -201,9 +205,10 @@ impl Host {
 
     // Messages.
 
-    /// The handle of the message that is being handled.
-    pub fn message_handle(&self) -> MessageHandle {
-        MessageHandle(self.call.get())
+    /// The object of the message that is being handled.
+    pub fn message_object(&self, lua: &Lua) -> mlua::Result<AnyUserData> {
+        let handle = MessageHandle(self.call.get());
+        self.budget.beyond_limit(lua, || lua.create_any_userdata(handle))
     }
 
     /// Reads something of a message, if its handler is still running.
@@ -221,6 +226,22 @@ impl Host {
         }
     }
 
+    /// A field of a message for Lua: an absent one is nil.
+    pub fn message_text(
+        &self,
+        lua: &Lua,
+        handle: MessageHandle,
+        field: impl FnOnce(&Message) -> Option<&Text>,
+    ) -> mlua::Result<Value> {
+        self.with_message(handle, |message| match field(message) {
+            Some(text) => {
+                let made = self.budget.beyond_limit(lua, || lua.create_string(text.as_str()));
+                made.map(Value::String)
+            }
+            None => Ok(Value::Nil),
+        })?
+    }
+
     /// The decoded body of a message, the same read-only value each time.
     pub fn message_data(&self, lua: &Lua, handle: MessageHandle) -> mlua::Result<Value> {
         let raw = self.with_message(handle, |message| message.raw.clone())?;
@@ -236,17 +257,18 @@ impl Host {
     }
 
     /// What a script wants sent: a message as it came, a table as JSON, or a text as it is.
-    pub fn payload(&self, what: &Value) -> mlua::Result<Payload> {
+    pub fn payload(&self, what: &What) -> mlua::Result<Payload> {
+        let what = match what {
+            Either::Left(handle) => {
+                return self
+                    .with_message(**handle, |message| Payload::forwarded(message.raw.clone()));
+            }
+            Either::Right(what) => what,
+        };
         match what {
-            Value::UserData(object) => match object.borrow_scoped(|handle: &MessageHandle| *handle)
-            {
-                Ok(handle) => {
-                    self.with_message(handle, |message| Payload::forwarded(message.raw.clone()))
-                }
-                Err(_) => Err(mlua::Error::runtime(
-                    "a client can not be sent, only msg, a table or a text",
-                )),
-            },
+            Value::UserData(_) => {
+                Err(mlua::Error::runtime("a client can not be sent, only msg, a table or a text"))
+            }
             Value::Table(_) => self.build(self.json.encode(what)?),
             Value::String(text) => {
                 let text = text.to_str().map_err(|_| {
@@ -266,20 +288,12 @@ impl Host {
     }
 
     /// The object of a client, the same each time.
-    pub fn client_object(&self, lua: &Lua, client: &Rc<Client>) -> mlua::Result<AnyUserData> {
+    pub fn client_object(&self, lua: &Lua, client: &Rc<Client>) -> mlua::Result<Rc<AnyUserData>> {
         self.clients.object(lua, client)
     }
 
     /// Forgets the object of a client that is gone; the script may still hold it.
     pub fn forget_client(&self, client: &Client) {
         self.clients.forget(client);
-    }
-}
-
-/// A field of a message for Lua: absent ones are nil.
-pub fn text_value(lua: &Lua, text: Option<&Text>) -> mlua::Result<Value> {
-    match text {
-        Some(text) => Ok(Value::String(lua.create_string(text.as_str())?)),
-        None => Ok(Value::Nil),
     }
 }

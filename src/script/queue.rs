@@ -30,6 +30,18 @@ pub enum Event {
     Disconnected { id: SessionId, reason: CloseReason },
 }
 
+impl Event {
+    /// Whom it happens to.
+    pub fn client(&self) -> SessionId {
+        match self {
+            Event::Connected(info) => info.id,
+            Event::Message { from, .. } | Event::Noise { from, .. } => *from,
+            Event::Refused { from, .. } => *from,
+            Event::Disconnected { id, .. } => *id,
+        }
+    }
+}
+
 /// Both ends of the queue.
 #[derive(Clone)]
 pub struct Queue {

@@ -46,6 +46,12 @@ impl Repeats {
         Telling::First(id)
     }
 
+    /// When the next line is to be had.
+    pub fn due(&self) -> Option<Instant> {
+        let counted = self.told.values().filter(|told| told.again > 0 || self.beyond > 0);
+        counted.map(|told| told.since + WITHIN).min()
+    }
+
     /// Forgets those that are a minute old at this time, or all, and gives a line for each that
     /// came again.
     pub fn sum_up(&mut self, now: Option<Instant>) -> Vec<String> {
@@ -84,10 +90,12 @@ mod tests {
         }
         assert_eq!(note(&mut repeats, "a:2: x", start, "4"), Telling::First("4".to_owned()));
         assert_eq!(repeats.sum_up(Some(start + WITHIN / 2)), [] as [String; 0]);
+        assert_eq!(repeats.due(), Some(start + WITHIN));
         let lines = repeats.sum_up(Some(start + WITHIN));
         assert_eq!(lines, ["again 2 times (id 1): a:1: x"]);
         let later = start + WITHIN;
         assert_eq!(note(&mut repeats, "a:1: x", later, "5"), Telling::First("5".to_owned()));
+        assert_eq!(repeats.due(), None);
         assert_eq!(repeats.sum_up(None), [] as [String; 0]);
     }
 

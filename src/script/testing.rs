@@ -180,7 +180,14 @@ impl Tests {
         let room = Rc::new(RefCell::new(room));
         face::table(&self.lua, &self.json, &room)
             .and_then(|t| body.call::<()>(t))
-            .map_err(|error| Fault::from_lua(&error, &self.source).into())
+            .map_err(|error| Fault::from_lua(&error, &self.source))?;
+        match room.borrow().unheard_failure() {
+            Some(reply) => {
+                let problem = format!("a handler failed, and no client looked: {reply}");
+                Err(Fault::at(&self.source, body.info().line_defined, problem).into())
+            }
+            None => Ok(()),
+        }
     }
 }
 

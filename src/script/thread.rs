@@ -2,6 +2,7 @@
 //! decide it, and hands the outcome to the workers.
 
 mod failures;
+mod lane;
 mod reload;
 
 use std::cell::RefCell;
@@ -10,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -30,11 +31,15 @@ use crate::close::CloseReason;
 use crate::hub::{Client, Delivery, Hub};
 use crate::message::Message;
 use crate::session::{ClientInfo, SessionId};
+use lane::{Lane, Pace};
 use reload::{Loader, transact};
 
 /// After this many events the workers get what they caused, even if more are waiting: enough to
 /// make a hand-over cheap per event, few enough that the first of them waits under 0.1 ms.
 const EVENTS_PER_HAND_OVER: usize = 64;
+
+/// When timers are due for longer than this, messages come in between.
+const TIMERS_PER_TURN: Duration = Duration::from_millis(10);
 
 /// Stored values whose time is over that are freed at each hand-over, so that it takes microseconds;
 /// what they are is gone already.
@@ -72,6 +77,7 @@ pub struct ScriptThread {
     hub: Rc<RefCell<Hub>>,
     engine: Engine,
     loader: Loader,
+    lane: Lane,
     /// Of the running generation.
     strikes: Strikes,
     failures: Repeats,
@@ -97,6 +103,7 @@ impl ScriptThread {
             hub,
             engine,
             loader,
+            lane: Lane::default(),
             strikes: Strikes::default(),
             failures: Repeats::default(),
             slow: Repeats::default(),
@@ -130,7 +137,10 @@ impl ScriptThread {
             if queue.is_empty() {
                 self.engine.gc_step();
             }
-            let requests = queue.take(&mut events, self.engine.next_timer());
+            // What was only counted is told in time, even if nothing happens any more.
+            let at_once = (!self.lane.is_empty()).then(Instant::now);
+            let due = [at_once, self.engine.next_timer(), self.failures.due(), self.slow.due()];
+            let requests = queue.take(&mut events, due.into_iter().flatten().min());
             let mut stops = false;
             for request in requests {
                 match request {
@@ -142,6 +152,9 @@ impl ScriptThread {
                 }
             }
             self.decide_all(&mut events);
+            while stops && !self.lane.is_empty() {
+                self.decide_all(&mut events);
+            }
             self.sum_up((!stops).then(Instant::now));
             if stops {
                 return;
@@ -149,12 +162,20 @@ impl ScriptThread {
         }
     }
 
-    /// Decides what was taken from the queue and hands the outcome over, in turns.
+    /// Decides what was taken from the queue and hands the outcome over, in turns. What is in the lane
+    /// may be left for the next time.
     pub fn decide_all(&mut self, events: &mut VecDeque<Event>) {
         loop {
             self.call_timers();
+            let mut pace = Pace::start();
+            if let Some(event) = self.lane.next() {
+                pace.look_at_each();
+                self.decide_at(&mut pace, event);
+            }
             for event in events.drain(..events.len().min(EVENTS_PER_HAND_OVER)) {
-                self.confined(|thread| thread.decide(event));
+                if let Some(event) = self.lane.keep(event) {
+                    self.decide_at(&mut pace, event);
+                }
             }
             self.hand_over();
             if events.is_empty() {
@@ -163,17 +184,38 @@ impl ScriptThread {
         }
     }
 
-    /// Calls the timers that are due, but not more of them than messages: neither may keep the other
-    /// waiting.
+    fn decide_at(&mut self, pace: &mut Pace, event: Event) {
+        let client = (!matches!(event, Event::Disconnected { .. })).then(|| event.client());
+        self.confined(|thread| thread.decide(event));
+        if pace.took_long()
+            && let Some(client) = client
+        {
+            self.lane.put(client);
+        }
+    }
+
+    /// Whether something waits for the next turn.
+    pub fn waits(&self) -> bool {
+        !self.lane.is_empty()
+    }
+
+    /// Calls the timers that are due, but not more of them than messages, nor for longer than some
+    /// milliseconds: neither may keep the other waiting.
     fn call_timers(&mut self) {
-        for _ in 0..EVENTS_PER_HAND_OVER {
+        let until = Instant::now() + TIMERS_PER_TURN;
+        for number in 0..EVENTS_PER_HAND_OVER {
+            if number > 0 && Instant::now() >= until {
+                break;
+            }
             let Some(function) = self.engine.take_due_timer() else { break };
-            if self.strikes.is_off("timer") {
+            // Each by the place of its function: one that runs away ends no other.
+            if !self.strikes.all_on() && self.strikes.is_off(&self.engine.timer_name(&function)) {
                 continue;
             }
             self.confined(|thread| {
                 if let Err(error) = thread.handle(|engine| engine.on_timer(&function)) {
-                    thread.failed(&error, "timer", "timer", None);
+                    let name = thread.engine.timer_name(&function);
+                    thread.failed(&error, "timer", &name, None);
                 }
             });
         }

@@ -22,6 +22,13 @@ const RELAY_JS: Library = Library {
     command: &["node", "--experimental-websocket", "clients/web/test/adapter.js"],
 };
 
+/// The PHP client.
+const RELAY_PHP: Library = Library {
+    name: "relay/client",
+    plays: "php",
+    command: &["php", "clients/php/tests/adapter.php"],
+};
+
 /// What cannot be said through a library, and why. Each of these fails, or does not belong here.
 const UNSPEAKABLE: &[(&str, &str, &str)] =
     &[("relay.js", "close", "a browser takes the close codes 1000 and 3000 to 4999 only, no 1001")];
@@ -38,6 +45,7 @@ macro_rules! dialogues {
             }
         )*
         through! { relay_js RELAY_JS $($name)* }
+        through! { relay_php RELAY_PHP $($name)* }
     };
 }
 

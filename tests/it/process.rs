@@ -2,19 +2,25 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::{DEADLINE, TempDir, eventually, shipped};
 
+/// What the shipped config puts beside itself belongs beside the process under test.
+const IN_ITS_DIRECTORY: [&str; 4] =
+    ["--set", "tls.directory=certs", "--set", "control.socket=relay.sock"];
+
 /// A relay in a process of its own, in an empty directory. Killed at the end if it still runs.
 pub struct Process {
     child: Child,
     stdout: Lines,
     stderr: Lines,
-    _directory: TempDir,
+    flags: Vec<String>,
+    directory: TempDir,
 }
 
 impl Process {
@@ -22,10 +28,7 @@ impl Process {
     pub fn relay(flags: &[&str]) -> Process {
         let config = shipped("relay.toml").display().to_string();
         // A flag's path starts from the current directory, which is not the repository.
-        Process::start(
-            &[&["--config", &config, "--set", "tls.directory=certs"], flags].concat(),
-            &[],
-        )
+        Process::start(&[&["--config", &config], &IN_ITS_DIRECTORY[..], flags].concat(), &[])
     }
 
     /// The relay with these flags and files in its directory only.
@@ -34,18 +37,33 @@ impl Process {
         for (name, text) in files {
             directory.write(name, text);
         }
-        let mut command = Command::new(env!("CARGO_BIN_EXE_relay"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("RELAY_") {
-                command.env_remove(name);
-            }
-        }
-        command.args(flags).current_dir(directory.file("."));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut command = binary(&directory);
+        command.args(flags).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the relay's binary");
         let stdout = Lines::of(child.stdout.take().expect("piped"));
         let stderr = Lines::of(child.stderr.take().expect("piped"));
-        Process { child, stdout, stderr, _directory: directory }
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        Process { child, stdout, stderr, flags, directory }
+    }
+
+    /// Runs a command with the flags and in the directory of this relay; its exit code, output and
+    /// errors.
+    pub fn command(&self, command: &[&str]) -> (Option<i32>, String, String) {
+        let output = binary(&self.directory).args(command).args(&self.flags).output();
+        told(output.expect("the relay's binary"))
+    }
+
+    /// The same for a command of one word, while the caller's tasks go on.
+    pub async fn command_async(&self, command: &str) -> (Option<i32>, String, String) {
+        let mut started = binary(&self.directory);
+        started.arg(command).args(&self.flags);
+        let output = tokio::task::spawn_blocking(move || started.output()).await;
+        told(output.expect("no panic").expect("the relay's binary"))
+    }
+
+    /// A file in its directory.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.file(name)
     }
 
     /// The bound addresses, as it prints them.
@@ -131,6 +149,23 @@ impl Process {
         self.stderr.wait();
         (code, self.stdout.text_from(0), self.stderr.text_from(0))
     }
+}
+
+fn told(output: Output) -> (Option<i32>, String, String) {
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// The binary in this directory, without the settings of whoever runs the tests.
+fn binary(directory: &TempDir) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_relay"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("RELAY_") {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(directory.file("."));
+    command
 }
 
 impl Drop for Process {

@@ -211,3 +211,21 @@ fn what_a_start_would_do_is_told_and_nothing_is_done() {
     assert!(ending.errors.starts_with("warning: opcodes.lua:1: 'x' is a global"));
     assert!(!home.0.join("certs").exists(), "no certificate was made");
 }
+
+#[test]
+fn tests_that_every_reload_has_to_pass_are_run() {
+    let config = "[script]\nfile = 'opcodes.lua'\ntest_before_reload = true\n";
+    let home = Home::new("rehearsed", config, SCRIPT);
+    let test = |wanted: &str| {
+        let text = format!(
+            "test('echo', function(t)\n local c = t.web() c:says('[1]')\n \
+             t.equal(c:heard_raw(), '{wanted}')\nend)"
+        );
+        fs::write(home.0.join("opcodes_test.lua"), text).expect("written");
+        home.check(false)
+    };
+    assert_eq!(test("[1]").code, 0);
+    let ending = test("[2]");
+    assert_eq!(ending.code, EXIT_SCRIPT);
+    assert!(ending.errors.contains("opcodes_test.lua:3: test 'echo' failed"), "{}", ending.errors);
+}

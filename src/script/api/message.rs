@@ -5,7 +5,7 @@ use std::rc::Rc;
 use mlua::{Lua, UserDataFields, UserDataMethods, Value};
 
 use super::{no_such_field, read_only};
-use crate::script::host::{Host, MessageHandle, text_value};
+use crate::script::host::{Host, MessageHandle};
 
 pub const KNOWN: [&str; 6] = ["opcode", "uuid", "ident", "size", "raw", "data"];
 
@@ -14,15 +14,15 @@ pub fn register(lua: &Lua, host: &Rc<Host>) -> mlua::Result<()> {
         let host_of = || Rc::clone(host);
         let host = host_of();
         registry.add_field_method_get("opcode", move |lua, msg| {
-            host.with_message(*msg, |message| text_value(lua, message.opcode.as_ref()))?
+            host.message_text(lua, *msg, |message| message.opcode.as_ref())
         });
         let host = host_of();
         registry.add_field_method_get("uuid", move |lua, msg| {
-            host.with_message(*msg, |message| text_value(lua, message.uuid.as_ref()))?
+            host.message_text(lua, *msg, |message| message.uuid.as_ref())
         });
         let host = host_of();
         registry.add_field_method_get("ident", move |lua, msg| {
-            host.with_message(*msg, |message| text_value(lua, message.ident.as_ref()))?
+            host.message_text(lua, *msg, |message| message.ident.as_ref())
         });
         let host = host_of();
         registry.add_field_method_get("size", move |_, msg| {

@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
-use mlua::{Lua, Table, Value};
+use mlua::{Either, Function, Lua, Table, UserDataRef, Value};
 
 use super::{optional_text_argument, utf8};
 use crate::hub::{Address, Client};
 use crate::script::clients::ClientHandle;
-use crate::script::host::Host;
+use crate::script::host::{Host, What};
 use crate::script::suggest::did_you_mean;
 use crate::script::value::type_name;
 
@@ -17,7 +17,7 @@ pub fn table(lua: &Lua, host: &Rc<Host>) -> mlua::Result<Table> {
     let of = Rc::clone(host);
     relay.raw_set(
         "deliver",
-        lua.create_function(move |_, (name, what): (Value, Value)| {
+        lua.create_function(move |_, (name, what): (Value, What)| {
             let name = Name::read("relay.deliver", &name)?;
             let payload = of.payload(&what)?;
             let mut hub = of.hub()?;
@@ -25,18 +25,20 @@ pub fn table(lua: &Lua, host: &Rc<Host>) -> mlua::Result<Table> {
         })?,
     )?;
     let of = Rc::clone(host);
-    relay.raw_set(
-        "broadcast",
-        lua.create_function(move |_, (what, options): (Value, Value)| {
+    let broadcast =
+        lua.create_function(move |_, (what, except, room): (What, Except, Value)| {
             let payload = of.payload(&what)?;
-            let Receivers { except, room } = Receivers::read(&options)?;
+            let except = except_argument(except)?;
+            let room = optional_text_argument("relay.broadcast", "room", &room)?;
             let mut hub = of.hub()?;
             Ok(match room {
                 Some(room) => hub.broadcast_to_room(&room, payload, except.as_ref()),
                 None => hub.broadcast(payload, except.as_ref()),
             })
-        })?,
-    )?;
+        })?;
+    let refuse = lua.create_function(|_, options: Value| refuse_options(&options))?;
+    let options = lua.load(BROADCAST).set_name("=relay");
+    relay.raw_set("broadcast", options.call::<Function>((broadcast, refuse))?)?;
     let of = Rc::clone(host);
     relay.raw_set(
         "find",
@@ -46,7 +48,8 @@ pub fn table(lua: &Lua, host: &Rc<Host>) -> mlua::Result<Table> {
                 let hub = of.hub()?;
                 name.and_then(|name| hub.find(name.address()).cloned())
             };
-            found.map(|client| of.client_object(lua, &client)).transpose()
+            let object = found.map(|client| of.client_object(lua, &client)).transpose()?;
+            Ok(object.map(|object| (*object).clone()))
         })?,
     )?;
     let of = Rc::clone(host);
@@ -116,51 +119,49 @@ impl Name {
     }
 }
 
-/// The options of a broadcast: `{except = client, room = name}`.
-#[derive(Default)]
-struct Receivers {
-    except: Option<Rc<Client>>,
-    room: Option<String>,
-}
+/// `{except = client, room = name}` is taken apart in Luau: from here each key would be a call.
+const BROADCAST: &str = r#"
+local broadcast, refuse = ...
+return function(what, options)
+    if options == nil then return broadcast(what) end
+    if type(options) ~= "table" then return refuse(options) end
+    local except, room
+    for key, value in next, options do
+        if key == "except" then except = value
+        elseif key == "room" then room = value
+        else return refuse(tostring(key)) end
+    end
+    return broadcast(what, except, room)
+end
+"#;
 
-impl Receivers {
-    fn read(options: &Value) -> mlua::Result<Receivers> {
-        let problem = |why: String| mlua::Error::runtime(format!("relay.broadcast: {why}"));
-        let options = match options {
-            Value::Nil => return Ok(Receivers::default()),
-            Value::Table(options) => options,
-            other => {
-                let found = type_name(other);
-                return Err(problem(format!(
-                    "options must be a table like {{except = client}}, not a {found}"
-                )));
-            }
-        };
-        let mut receivers = Receivers::default();
-        options.for_each(|key: Value, value: Value| {
-            let key = key.to_string()?;
-            match key.as_str() {
-                "except" => receivers.except = Some(client(&value).map_err(problem)?),
-                "room" => {
-                    receivers.room = optional_text_argument("relay.broadcast", "room", &value)?;
-                }
-                _ => {
-                    let suggestion = did_you_mean(&key, &["except", "room"]);
-                    return Err(problem(format!("unknown option '{key}'{suggestion}")));
-                }
-            }
-            Ok(())
-        })?;
-        Ok(receivers)
+type Except = Either<Option<UserDataRef<ClientHandle>>, Value>;
+
+fn except_argument(except: Except) -> mlua::Result<Option<Rc<Client>>> {
+    match except {
+        Either::Left(except) => Ok(except.map(|client| Rc::clone(&client.0))),
+        Either::Right(other) => {
+            let found = type_name(&other);
+            refused(format!("except must be a client, not a {found}"))
+        }
     }
 }
 
-fn client(value: &Value) -> Result<Rc<Client>, String> {
-    let client = match value {
-        Value::UserData(object) => {
-            object.borrow_scoped(|handle: &ClientHandle| Rc::clone(&handle.0)).ok()
+/// Why these are no options, or this is none of them.
+fn refuse_options(what: &Value) -> mlua::Result<()> {
+    match what {
+        Value::String(key) => {
+            let key = key.to_string_lossy();
+            let suggestion = did_you_mean(&key, &["except", "room"]);
+            refused(format!("unknown option '{key}'{suggestion}"))
         }
-        _ => None,
-    };
-    client.ok_or_else(|| format!("except must be a client, not a {}", type_name(value)))
+        other => refused(format!(
+            "options must be a table like {{except = client}}, not a {}",
+            type_name(other)
+        )),
+    }
+}
+
+fn refused<T>(why: String) -> mlua::Result<T> {
+    Err(mlua::Error::runtime(format!("relay.broadcast: {why}")))
 }

@@ -184,6 +184,20 @@ impl Room {
         true
     }
 
+    /// What a client was told of a handler that failed, if it has not heard it: a test that does not
+    /// look at the answer must not pass for that.
+    pub fn unheard_failure(&self) -> Option<String> {
+        let mut unheard = self.guests.iter().flat_map(|guest| &guest.heard);
+        let failed = unheard.find(|text| {
+            let reply = serde_json::from_slice::<serde_json::Value>(text.as_bytes());
+            reply.is_ok_and(|reply| {
+                reply["opcode"] == "error"
+                    && (reply["code"] == "handler_failed" || reply["code"] == "handler_disabled")
+            })
+        });
+        failed.map(|text| String::from_utf8_lossy(text.as_bytes()).into_owned())
+    }
+
     pub fn guest(&mut self, number: usize) -> &mut Guest {
         &mut self.guests[number]
     }
@@ -195,7 +209,7 @@ impl Room {
             while let Ok(deliveries) = self.outlet.try_recv() {
                 deliveries.into_iter().for_each(|delivery| self.take(delivery, &mut events));
             }
-            if events.is_empty() {
+            if events.is_empty() && !self.thread.waits() {
                 return;
             }
         }

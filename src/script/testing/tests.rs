@@ -203,7 +203,7 @@ fn a_rehearsal_names_the_test_its_file_and_its_line() {
 fn each_recipe_of_the_cookbook_passes_and_a_broken_one_does_not() {
     let cookbook = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cookbook");
     let suites = Suite::find(&cookbook, None).expect("readable");
-    assert!(suites.len() >= 4);
+    assert!(suites.len() >= 8);
     for suite in suites {
         let report = suite.run(&terms()).unwrap_or_else(|error| panic!("{error}"));
         let failed: Vec<String> = report.failed().map(|(_, failure)| failure.to_string()).collect();
@@ -212,4 +212,23 @@ fn each_recipe_of_the_cookbook_passes_and_a_broken_one_does_not() {
         let report = suite.run_on(&broken, &terms()).expect("loads");
         assert!(report.failed().next().is_some(), "{suite:?}");
     }
+}
+
+#[test]
+fn a_handler_that_failed_unheard_fails_the_test() {
+    let test = "\ntest('unheard', function(t) t.web():says{opcode = 'x'} end)
+        test('heard', function(t)
+          local c = t.web()
+          c:says{opcode = 'x'}
+          t.equal(c:heard().code, 'handler_failed')
+        end)";
+    let script = "function opcodes.x() error('here') end";
+    let files = [("opcodes.lua", script), ("opcodes_test.lua", test)];
+    let directory = Directory::new("unheard", &files);
+    let report = directory.suite("opcodes_test.lua").run(&terms()).expect("loads");
+    let failed: Vec<_> = report.failed().collect();
+    assert_eq!(failed.len(), 1);
+    let (name, failure) = failed[0];
+    assert_eq!((name, failure.place().map(|(_, line)| line)), ("unheard", Some(2)));
+    assert!(failure.message().contains("\"code\":\"handler_failed\""), "{}", failure.message());
 }

@@ -45,13 +45,7 @@ impl ScriptThread {
     /// and good. Where it has tests to pass first, that goes on meanwhile.
     pub(super) fn reload(&mut self, asked: Asked) {
         match Source::read(&self.file) {
-            Ok(source) if self.engine.source().is_on_disk(&source.text) => {
-                if self.status_mut(|status| status.rejected.take()).is_some() {
-                    self.announce("the script on disk is again the one that runs");
-                }
-                let (generation, hash) = self.version();
-                tell(asked, Outcome::Unchanged { generation, hash });
-            }
+            Ok(source) if self.engine.source().is_on_disk(&source.text) => self.keep(asked),
             Ok(source) => match &self.rehearse {
                 Some(rehearse) => rehearse(source, asked),
                 None => self.adopt(&source, asked),
@@ -70,12 +64,23 @@ impl ScriptThread {
         let same = Source::read(&self.file).is_ok_and(|now| source.is_on_disk(&now.text));
         match result {
             _ if !same => self.reload(asked),
+            // Two who asked at the same time had the same text tested.
+            Ok(()) if self.engine.source().is_on_disk(&source.text) => self.keep(asked),
             Ok(()) => self.adopt(&source.fresh(), asked),
             Err(error) => {
                 self.watch_besides(&source);
                 self.reject(&error, asked);
             }
         }
+    }
+
+    /// What is on disk is what runs.
+    fn keep(&mut self, asked: Asked) {
+        if self.status_mut(|status| status.rejected.take()).is_some() {
+            self.announce("the script on disk is again the one that runs");
+        }
+        let (generation, hash) = self.version();
+        tell(asked, Outcome::Unchanged { generation, hash });
     }
 
     fn adopt(&mut self, source: &Source, asked: Asked) {

@@ -8,6 +8,7 @@ use crate::session::ClientKind;
 
 mod budgets;
 mod escapes;
+mod isolation;
 mod modules;
 mod runaways;
 mod steps;
@@ -49,6 +50,9 @@ impl Room {
 
     fn decide(&mut self, events: impl IntoIterator<Item = Event>) -> Vec<String> {
         self.thread.decide_all(&mut events.into_iter().collect::<VecDeque<_>>());
+        while self.thread.waits() {
+            self.thread.decide_all(&mut VecDeque::new());
+        }
         self.took().concat()
     }
 

@@ -125,3 +125,31 @@ fn stray_globals_are_reported_with_their_line() {
     let client = stage.web("/");
     assert_eq!(stage.says(&client, r#"{"opcode":"go"}"#).expect("handled"), ["1 < x"]);
 }
+
+#[test]
+fn many_warnings_of_one_kind_are_one() {
+    let names: String = (10..99).map(|n| format!("g{n} = 1 ")).collect();
+    let script = format!(
+        "{names}
+        for n = 10, 99 do opcodes['__' .. n] = print end
+        function on.default() end"
+    );
+    let stage = Stage::new(&script);
+    let warnings = stage.engine.warnings();
+    assert_eq!(warnings.len(), 40);
+    assert!(warnings[0].starts_with("scripts/opcodes.lua:1: 'g10' is a global"), "{warnings:?}");
+    assert!(warnings[19].ends_with("'local g29' (and 69 more like this)"), "{warnings:?}");
+    assert!(warnings[39].ends_with("two underscores (and 70 more like this)"), "{warnings:?}");
+}
+
+#[test]
+fn a_handler_that_is_defined_after_the_load_is_a_mistake_with_its_line() {
+    for (table, name) in [("opcodes", "late"), ("on", "connect")] {
+        let script = format!("function opcodes.x()\n  function {table}.{name}() end\nend");
+        let mut stage = Stage::new(&script);
+        let client = stage.web("/");
+        let error = stage.says(&client, r#"{"opcode":"x"}"#).expect_err("refused").to_string();
+        assert!(error.starts_with("scripts/opcodes.lua:2: "), "{error}");
+        assert!(error.contains("readonly"), "{error}");
+    }
+}

@@ -1,0 +1,47 @@
+//! What one client or timer that takes its time costs the others.
+
+use super::*;
+
+#[test]
+fn who_sends_what_takes_long_waits_behind_the_others() {
+    let script = "function opcodes.long(client, msg)
+          local t = os.clock() while os.clock() < t + 0.004 do end
+          client:send('long ' .. msg.data.n)
+        end
+        function opcodes.ok(client) client:send('ok') end";
+    let mut room = Room::new("lane", script);
+    room.decide([connected(1), connected(2)]);
+    let mut events: Vec<Event> =
+        (0..60).map(|n| says(1, &format!(r#"{{"opcode":"long","n":{n}}}"#))).collect();
+    events.push(Event::Disconnected { id: id(1), reason: CloseReason::EndOfStream });
+    events.push(says(2, r#"{"opcode":"ok"}"#));
+    let took = room.decide(events);
+    let answers: Vec<&str> =
+        took.iter().filter_map(|line| line.split_once(" < ")).map(|(_, text)| text).collect();
+    let ok = answers.iter().position(|answer| *answer == "ok").expect("answered");
+    assert!(ok < 20, "answered behind {ok} others");
+    // Its own order stays, up to its end.
+    let long: Vec<String> = (0..60).map(|n| format!("long {n}")).collect();
+    let longs: Vec<&str> = answers.into_iter().filter(|answer| *answer != "ok").collect();
+    assert_eq!(longs, long);
+    assert_eq!(room.thread.hub.borrow().connected(), 1);
+}
+
+#[test]
+fn a_timer_that_runs_away_ends_no_other() {
+    let script = "function on.default() end
+        function on.load()
+          relay.every(0.01, function() while true do end end)
+          relay.every(0.01, function() relay.broadcast('tick') end)
+        end";
+    let limits = Budgets { call_timeout: Duration::from_millis(50), ..budgets() };
+    let mut room = Room::within(limits, "timer-strikes", script);
+    let mut took = Vec::new();
+    for _ in 0..6 {
+        room.clock.advance(Duration::from_millis(10));
+        took.extend(room.decide([]));
+        took.extend(room.decide([]));
+    }
+    assert_eq!(took, ["all < tick"; 6]);
+    assert!(room.thread.strikes.is_off(&format!("timer at {}:3", room.file.display())));
+}
