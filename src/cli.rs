@@ -1,5 +1,6 @@
 //! The command line: its definition, what it means as [`Sources`] of the config, and the commands
-//! beside the relay itself, which end at once and return an [`Ending`].
+//! beside the relay itself. Most end at once and return an [`Ending`]; [`send`] and [`tail`] are
+//! clients, talk while they run, and return their exit code.
 //!
 //! `main` parses with [`clap::Parser::try_parse`], not `parse`, which would end the process with
 //! clap's own code 2:
@@ -20,17 +21,26 @@
 //! The flags of [`ConfigArgs`] are global, so a command takes them behind its name too.
 
 mod check;
+mod client;
+mod compose;
 mod init_editor;
+mod print;
 mod reload;
+mod send;
+mod tail;
 mod test;
 
+use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 pub use check::{CheckArgs, check};
 pub use init_editor::{InitEditorArgs, init_editor};
 pub use reload::reload;
+pub use send::{SendArgs, send};
+pub use tail::{TailArgs, tail};
 pub use test::{Format, TestArgs, test};
 
 use crate::config::Sources;
@@ -41,6 +51,16 @@ pub const EXIT_USAGE: u8 = 64;
 pub const EXIT_SCRIPT: u8 = 65;
 /// The exit code where an address cannot be bound, or no relay answers (EX_UNAVAILABLE).
 pub const EXIT_UNAVAILABLE: u8 = 69;
+/// `relay send` and `relay tail`: the relay refused a message, or a uuid.
+const EXIT_REFUSED: u8 = 1;
+/// What is to be sent is no JSON object (EX_DATAERR).
+const EXIT_DATA: u8 = 65;
+/// The relay did not answer, or the connection was lost: trying again may help (EX_TEMPFAIL).
+const EXIT_LOST: u8 = 75;
+/// What answers does not speak as a relay does (EX_PROTOCOL).
+const EXIT_NO_RELAY: u8 = 76;
+/// A certificate that is not trusted, or a relay that does not want this client (EX_NOPERM).
+const EXIT_UNTRUSTED: u8 = 77;
 
 /// The whole command line.
 #[derive(Clone, Debug, PartialEq, Eq, Parser)]
@@ -48,7 +68,7 @@ pub const EXIT_UNAVAILABLE: u8 = 69;
     name = "relay",
     version,
     about,
-    after_help = "Exit codes: 0 ended as asked, 64 command line or config, 65 script, 69 address in use; test: 1 a test failed"
+    after_help = "Exit codes: 0 ended as asked, 64 command line or config, 65 script, 69 address in use; test: 1 a test failed; send and tail: see their own help"
 )]
 pub struct Cli {
     /// What every command needs to find its config.
@@ -66,6 +86,8 @@ pub enum Command {
     Check(CheckArgs),
     Test(TestArgs),
     InitEditor(InitEditorArgs),
+    Send(SendArgs),
+    Tail(TailArgs),
     /// Have the relay that runs load its script again
     Reload,
 }
@@ -91,19 +113,19 @@ impl Ending {
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfigArgs {
     /// Config file [default: relay.toml in this directory, if there is one]
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, help_heading = "Config")]
     pub config: Option<PathBuf>,
 
     /// Listen here instead of where the config says, as in any://0.0.0.0:8083; may be repeated
-    #[arg(long, value_name = "URL", global = true)]
+    #[arg(long, value_name = "URL", global = true, help_heading = "Config")]
     pub listen: Vec<String>,
 
     /// Run this Lua script instead of the one in the config
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, help_heading = "Config")]
     pub script: Option<PathBuf>,
 
     /// Set any key of the config, as in limits.connections_max=500; may be repeated
-    #[arg(long, value_name = "KEY=VALUE", global = true)]
+    #[arg(long, value_name = "KEY=VALUE", global = true, help_heading = "Config")]
     pub set: Vec<String>,
 }
 
@@ -112,6 +134,19 @@ impl ConfigArgs {
     pub fn into_sources(self) -> Sources {
         Sources { config: self.config, listen: self.listen, script: self.script, set: self.set }
     }
+}
+
+/// Says what is wrong while a command goes on.
+fn complain(what: &dyn std::fmt::Display) {
+    // Nobody is left to be told where this fails; the exit code says it too.
+    let _ = writeln!(std::io::stderr(), "relay: {what}");
+}
+
+/// A time of 1 ms to a day, as a person writes it.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let time = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    time.filter(|time| (Duration::from_millis(1)..=Duration::from_secs(86_400)).contains(time))
+        .ok_or_else(|| "a number of seconds, 0.001 to 86400, is needed".to_owned())
 }
 
 /// The code to exit with when parsing returned `error`, which `--help` and `--version` do too.

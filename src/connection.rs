@@ -19,7 +19,6 @@ use handshake::{Admitted, NotAdmitted, admit};
 pub use home::Home;
 use membership::{Membership, Seat};
 
-use crate::frame::handshake::Refusal;
 use crate::frame::{Decoder, Encoding};
 use crate::session::{ClientInfo, Scheme};
 use crate::transport::Transport;
@@ -78,7 +77,11 @@ async fn knock(tcp: TcpStream, peer: SocketAddr, door: Door, home: &Home) -> Opt
         Ok(Ok(admitted)) => return Some(admitted),
         Ok(Err(NotAdmitted::Refused(transport, refusal))) => {
             tracing::debug!(%peer, status = refusal.status, text = refusal.text, "refused");
-            answer(transport, &refusal, limits.linger_timeout).await;
+            answer(transport, &refusal.response(), limits.linger_timeout).await;
+        }
+        Ok(Err(NotAdmitted::Served(transport))) => {
+            tracing::debug!(%peer, "served the test page");
+            answer(transport, &[], limits.linger_timeout).await;
         }
         Ok(Err(NotAdmitted::Failed(error))) => tracing::debug!(%peer, %error, "handshake failed"),
         Err(_) => tracing::debug!(%peer, "handshake timed out"),
@@ -86,10 +89,11 @@ async fn knock(tcp: TcpStream, peer: SocketAddr, door: Door, home: &Home) -> Opt
     None
 }
 
-/// Says no in HTTP, and reads on for a moment: closing on unread input would take the answer back.
-async fn answer(mut transport: Transport, refusal: &Refusal, linger: Duration) {
+/// Says the last in HTTP, and reads on for a moment: closing on unread input would take the answer
+/// back.
+async fn answer(mut transport: Transport, last: &[u8], linger: Duration) {
     let goodbye = async {
-        transport.write_all(&refusal.response()).await?;
+        transport.write_all(last).await?;
         transport.shut_down();
         let mut rest = [0; 2048];
         let mut total = 0;

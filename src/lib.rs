@@ -25,7 +25,9 @@ pub mod hub;
 // Decisions: the script.
 pub mod script;
 
-// Doors: sockets and the life of a connection.
+// Doors: sockets, the life of a connection, and the page for browsers.
+pub mod http;
+
 pub mod connection;
 
 pub mod worker;

@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use relay::cli::{self, Cli, Command, EXIT_SCRIPT, EXIT_UNAVAILABLE, EXIT_USAGE, Ending, TestArgs};
-use relay::config::{Config, LogConfig, LogFormat};
+use relay::cli::{
+    self, Cli, Command, EXIT_SCRIPT, EXIT_UNAVAILABLE, EXIT_USAGE, Ending, TailArgs, TestArgs,
+};
+use relay::config::{Config, LogConfig, LogFormat, Sources};
 use relay::log::Log;
 use relay::script::Reloader;
 use relay::server::control::Control;
@@ -23,12 +25,12 @@ const EXIT_SYSTEM: u8 = 71;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let code = run();
+    let code = execute();
     relay::log::flush(LAST_WORDS);
     code
 }
 
-fn run() -> ExitCode {
+fn execute() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -38,9 +40,21 @@ fn run() -> ExitCode {
         }
     };
     let sources = cli.config.into_sources();
-    // A config with mistakes in it is what this is for.
-    if let Some(Command::Check(args)) = &cli.command {
-        return finish(&cli::check(args, &sources, std::env::vars_os()));
+    match &cli.command {
+        // A config with mistakes in it is what this is for.
+        Some(Command::Check(args)) => {
+            return finish(&cli::check(args, &sources, std::env::vars_os()));
+        }
+        // Clients need none, so a broken one beside them does not stop them.
+        Some(Command::Send(_) | Command::Tail(_)) if sources != Sources::default() => {
+            return fail(
+                EXIT_USAGE,
+                &"a client has no config: --config, --listen, --script and --set are the relay's",
+            );
+        }
+        Some(Command::Send(args)) => return run(cli::send(args)),
+        Some(Command::Tail(args)) => return run(tail(args)),
+        _ => {}
     }
     let config = match Config::load(&sources) {
         Ok(config) => config,
@@ -50,17 +64,27 @@ fn run() -> ExitCode {
         Some(Command::Test(args)) => return finish(&test(args, &config)),
         Some(Command::InitEditor(args)) => return finish(&cli::init_editor(args, &config)),
         Some(Command::Reload) => return finish(&cli::reload(&config)),
-        Some(Command::Check(_)) | None => {}
+        Some(Command::Check(_) | Command::Send(_) | Command::Tail(_)) | None => {}
     }
     if let Err(error) = start_log(&config.log) {
         return fail(EXIT_SYSTEM, &format!("no thread for the log: {error}"));
     }
     log_panics();
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(EXIT_SYSTEM, &error),
-    };
-    runtime.block_on(serve(config))
+    run(serve(config))
+}
+
+fn run<C: Into<ExitCode>>(task: impl Future<Output = C>) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(task).into(),
+        Err(error) => fail(EXIT_SYSTEM, &error),
+    }
+}
+
+async fn tail(args: &TailArgs) -> ExitCode {
+    match Signals::new() {
+        Ok(mut signals) => cli::tail(args, signals.next()).await.into(),
+        Err(error) => fail(EXIT_SYSTEM, &format!("cannot receive signals: {error}")),
+    }
 }
 
 fn test(args: &TestArgs, config: &Config) -> Ending {

@@ -8,13 +8,15 @@ say() { printf '\n==> %s\n' "$*"; }
 
 # What has to be there: a command and the Debian package that has it. The compilers build Luau and
 # the cryptography of TLS; the toolchain has to come first, with rustup. Node plays web clients, and PHP
-# backends.
+# backends; netcat and OpenSSL run what one copies from the test page.
 needs=(
     "cc gcc"
     "c++ g++"
     "node nodejs"
     "npm npm"
     "chromium chromium"
+    "nc netcat-openbsd"
+    "openssl openssl"
     "php php-cli"
     "phpunit phpunit"
 )

@@ -191,6 +191,8 @@ impl TryFrom<String> for LogFormat {
 pub struct WebConfig {
     /// The origins a WebSocket client may come from, compared exactly. Empty: any, or none at all.
     pub allowed_origins: Vec<String>,
+    /// A browser that opens the relay's address is shown the test page.
+    pub test_page: bool,
     /// Wait between the 101 and `ready` for clients that say `Client-Type: php`, 10 to 30 ms.
     #[serde(rename = "php_ready_delay_ms", with = "millis")]
     pub php_ready_delay: Duration,
@@ -198,7 +200,11 @@ pub struct WebConfig {
 
 impl Default for WebConfig {
     fn default() -> Self {
-        WebConfig { allowed_origins: Vec::new(), php_ready_delay: Duration::from_millis(20) }
+        WebConfig {
+            allowed_origins: Vec::new(),
+            test_page: true,
+            php_ready_delay: Duration::from_millis(20),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use crate::config::Config;
 use crate::frame::handshake::{self as head, Head, Refusal};
 use crate::frame::sniff::{Sniff, sniff};
+use crate::http;
 use crate::session::{ClientKind, Scheme};
 use crate::transport::Transport;
 
@@ -34,6 +35,8 @@ pub struct Admitted {
 pub enum NotAdmitted {
     /// To be answered in HTTP.
     Refused(Transport, Refusal),
+    /// A browser that was served a page, and needs no more than time to read it.
+    Served(Transport),
     /// Gone, or not able to speak TLS with the relay.
     Failed(io::Error),
 }
@@ -109,6 +112,15 @@ impl Newcomer<'_> {
             }
         };
         self.input.advance(used);
+        match http::page(&request, &self.config.web) {
+            Ok(Some(page)) => {
+                // Under the deadline of the handshake, which a reader that takes nothing runs into.
+                self.transport.write_all(&page).await?;
+                return Err(NotAdmitted::Served(self.transport));
+            }
+            Ok(None) => {}
+            Err(refusal) => return Err(NotAdmitted::Refused(self.transport, refusal)),
+        }
         match head::upgrade(&request, &self.config.web.allowed_origins) {
             Ok(upgrade) => self.transport.write_all(&upgrade.response).await?,
             Err(refusal) => return Err(NotAdmitted::Refused(self.transport, refusal)),

@@ -31,6 +31,8 @@ pub struct Head {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub method: String,
+    /// HTTP/1.0 rather than 1.1: enough for a page, not for a WebSocket.
+    pub is_1_0: bool,
     pub head: Head,
 }
 
@@ -48,7 +50,7 @@ const TOO_LARGE: Refusal = Refusal { status: 431, text: "the request's head is t
 /// stream. `Ok(None)`: it has not come whole, ask again with more behind the same bytes.
 ///
 /// # Errors
-/// 400 for a malformed head, for HTTP/1.0, and for what may mean another thing to a proxy in front
+/// 400 for a malformed head, and for what may mean another thing to a proxy in front
 /// (folded lines, control characters, a header twice that may come once); 431 for a head of more than
 /// `header_bytes_max` bytes or 64 headers.
 pub fn parse_http(
@@ -63,9 +65,7 @@ pub fn parse_http(
     if request.parse(&bytes[..used]).map_err(malformed)? != Status::Complete(used) {
         return Err(Refusal::bad_request("malformed request"));
     }
-    if request.version != Some(1) {
-        return Err(Refusal::bad_request("HTTP/1.1 is needed"));
-    }
+    let is_1_0 = request.version == Some(0);
     let headers = from_parsed(request.headers);
     if SINGLE.iter().any(|name| headers.all(name).nth(1).is_some()) {
         return Err(Refusal::bad_request("a header came twice that may come once only"));
@@ -75,7 +75,7 @@ pub fn parse_http(
         .and_then(target)
         .ok_or(Refusal::bad_request("the request's target is no path"))?;
     let method = request.method.unwrap_or_default().to_owned();
-    Ok(Some((Request { method, head: Head { path, query, headers } }, used)))
+    Ok(Some((Request { method, is_1_0, head: Head { path, query, headers } }, used)))
 }
 
 /// Parses the greeting of a raw backend (the existing clients) out of all bytes that have come so
@@ -133,8 +133,8 @@ pub struct Upgrade {
 /// not `null`.
 ///
 /// # Errors
-/// 405: not a GET. 426: no `Upgrade: websocket`, or a version other than 13. 400: no usable host,
-/// connection or key, or an announced body. 403: the origin.
+/// 405: not a GET. 426: no `Upgrade: websocket`, or a version other than 13. 400: HTTP/1.0, no usable
+/// host, connection or key, or an announced body. 403: the origin.
 pub fn upgrade(request: &Request, allowed_origins: &[String]) -> Result<Upgrade, Refusal> {
     let headers = &request.head.headers;
     if request.method != "GET" {
@@ -142,6 +142,9 @@ pub fn upgrade(request: &Request, allowed_origins: &[String]) -> Result<Upgrade,
     }
     if !headers.has_token("upgrade", "websocket") {
         return Err(Refusal { status: 426, text: "this is a WebSocket server" });
+    }
+    if request.is_1_0 {
+        return Err(Refusal::bad_request("HTTP/1.1 is needed"));
     }
     if headers.get("host").is_none_or(str::is_empty) {
         return Err(Refusal::bad_request("the Host header is missing"));

@@ -140,9 +140,8 @@ fn other_methods_get_405() {
 }
 
 #[test]
-fn a_plain_get_gets_426() {
-    // The shipped config has no test page.
-    relay_test(async |relay| {
+fn a_plain_get_gets_426_without_the_test_page() {
+    Setup::new().set("web.test_page=false").run(async |relay| {
         for transport in [Transport::Ws, Transport::Wss] {
             let plain = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n";
             let response = answer(relay, transport, plain).await;

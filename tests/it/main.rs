@@ -9,11 +9,14 @@ mod wire;
 
 mod architecture;
 mod binary;
+mod cli_send;
+mod cli_tail;
 mod commands;
 mod dialogues;
 mod drain;
 mod fairness;
 mod handshake;
+mod http;
 mod limits;
 mod order;
 mod php_timing;

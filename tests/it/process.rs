@@ -102,6 +102,12 @@ impl Process {
         self.listening(count)[0].1
     }
 
+    /// Waits for so many lines on its standard output, and returns them.
+    pub async fn printed(&self, count: usize) -> Vec<String> {
+        eventually(&format!("{count} lines"), async || self.stdout.get().len() >= count).await;
+        self.stdout.get()
+    }
+
     /// How many lines it has logged so far.
     pub fn log_lines(&self) -> usize {
         self.stderr.get().len()

@@ -1,0 +1,117 @@
+//! TLS from the client's side: which certificates are trusted.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use super::{ConnectArgs, Failure};
+use crate::cli::{EXIT_UNTRUSTED, EXIT_USAGE};
+
+/// What these flags say: the system's authorities, one file's, or anybody.
+pub fn config(args: &ConnectArgs) -> Result<Arc<ClientConfig>, Failure> {
+    let provider = Arc::new(ring::default_provider());
+    let roots = match &args.cafile {
+        Some(file) => roots_of(file)?,
+        // The certificate is not looked at, so nothing has to be there.
+        None if args.insecure => RootCertStore::empty(),
+        None => system_roots()?,
+    };
+    let failed = |error: &dyn std::fmt::Display| Failure::new(EXIT_USAGE, format!("TLS: {error}"));
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| failed(&error))?;
+    if args.insecure {
+        let anyone = Arc::new(Anyone(provider));
+        return Ok(Arc::new(
+            builder.dangerous().with_custom_certificate_verifier(anyone).with_no_client_auth(),
+        ));
+    }
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .map_err(|error| failed(&error))?;
+    Ok(Arc::new(builder.with_webpki_verifier(verifier).with_no_client_auth()))
+}
+
+fn roots_of(file: &Path) -> Result<RootCertStore, Failure> {
+    let wrong =
+        |why: String| Failure::new(EXIT_USAGE, format!("--cafile {}: {why}", file.display()));
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|e| wrong(e.to_string()))? {
+        let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
+        roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
+    }
+    match roots.is_empty() {
+        true => Err(wrong("it holds no certificate (PEM)".to_owned())),
+        false => Ok(roots),
+    }
+}
+
+/// The authorities of this system, or of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
+fn system_roots() -> Result<RootCertStore, Failure> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    // Some systems ship certificates that no verifier takes: the others are as good as before.
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let why = found.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
+        let text = format!(
+            "this system has no certificate authorities{why}; name the relay's with --cafile"
+        );
+        return Err(Failure::new(EXIT_UNTRUSTED, text));
+    }
+    Ok(roots)
+}
+
+/// Whether a failed handshake failed for the sake of the certificate.
+pub fn is_untrusted(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
+}
+
+/// Trusts whoever answers. Signatures are verified all the same: a peer that breaks TLS is broken.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
