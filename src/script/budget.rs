@@ -5,6 +5,7 @@
 //! call: a late watchdog can not hit the next one. It stays up until the call is over, so that
 //! neither `pcall` nor a coroutine can swallow the kill: what goes on is killed again.
 
+mod cpu;
 mod label;
 mod watchdog;
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::cpu::CpuTime;
 use super::label::Label;
 
 /// How often it looks while calls are made: a call is killed at most twice this late.
@@ -14,6 +15,9 @@ const PERIOD: Duration = Duration::from_millis(2);
 const RESTS_AFTER: Duration = Duration::from_millis(500);
 /// A call that runs for this many of its budgets is one that no interrupt reaches.
 const STUCK_BUDGETS: u32 = 20;
+/// A machine that is busy elsewhere may give the call no time to use its budget up. But everybody waits
+/// for it: after so many budgets by the clock on the wall it ends all the same.
+const WALL_BUDGETS: u32 = 4;
 /// The most that one look adds to the time of a stuck call. When the whole process was stopped, by
 /// a debugger or a sleeping machine, that was not the call's doing.
 const STEP_MAX: Duration = Duration::from_millis(20);
@@ -123,12 +127,15 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
+    /// Watches the calls of the thread that starts it.
     pub fn start(
         flag: &Arc<Flag>,
         warn: Duration,
         stuck: Arc<dyn Fn(&Stuck) + Send + Sync>,
     ) -> std::io::Result<Watchdog> {
-        let mut eye = Eye { flag: Arc::clone(flag), warn, stuck, seen: None };
+        let cpu = CpuTime::of_this_thread();
+        let used = Box::new(move || cpu.as_ref().and_then(CpuTime::used));
+        let mut eye = Eye { flag: Arc::clone(flag), warn, stuck, used, seen: None };
         let thread = std::thread::Builder::new()
             .name("script-watchdog".to_owned())
             .spawn(move || eye.watch())?;
@@ -157,6 +164,8 @@ struct Eye {
     flag: Arc<Flag>,
     warn: Duration,
     stuck: Arc<dyn Fn(&Stuck) + Send + Sync>,
+    /// The processor time that the script's thread has used, where the system tells.
+    used: Box<dyn Fn() -> Option<Duration> + Send>,
     seen: Option<Seen>,
 }
 
@@ -167,6 +176,8 @@ struct Seen {
     since: Instant,
     /// How long it ran while the watchdog could look.
     ran: Duration,
+    /// What its thread had used when it became worth asking, and when that was.
+    used: Option<(Instant, Duration)>,
     reported: bool,
 }
 
@@ -208,7 +219,8 @@ impl Eye {
             seen => {
                 let micros = (now - self.flag.epoch).as_micros();
                 self.flag.seen.store(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
-                *seen = Some(Seen { call, since: now, ran: Duration::ZERO, reported: false });
+                let ran = Duration::ZERO;
+                *seen = Some(Seen { call, since: now, ran, used: None, reported: false });
                 return;
             }
         };
@@ -216,9 +228,18 @@ impl Eye {
         seen.ran += step.min(STEP_MAX);
         if since >= self.warn {
             self.flag.slow.store(call, Ordering::Release);
+            if seen.used.is_none() {
+                seen.used = (self.used)().map(|used| (now, used));
+            }
         }
         if since >= budget {
-            self.flag.raised.store(call, Ordering::Relaxed);
+            // Before it was asked for, all of the time was the call's.
+            let own = seen.used.and_then(|(asked, before)| {
+                Some((asked - seen.since) + (self.used)()?.saturating_sub(before))
+            });
+            if own.is_none_or(|own| own >= budget) || since >= budget * WALL_BUDGETS {
+                self.flag.raised.store(call, Ordering::Relaxed);
+            }
         }
         if seen.ran >= budget * STUCK_BUDGETS && !seen.reported {
             seen.reported = true;
@@ -226,5 +247,51 @@ impl Eye {
                 (self.flag.label.read(), self.flag.generation.load(Ordering::Relaxed));
             (self.stuck)(&Stuck { what, generation, since, budget });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Whether a call is killed that was seen at these times, with so much used by then.
+    fn is_killed(looks: &[(u32, Option<u32>)]) -> bool {
+        let flag = Arc::new(Flag::new(50 * MS, 1000 * MS));
+        flag.begin(2, "x", 1);
+        let now = Arc::new(Mutex::new(None));
+        let told = Arc::clone(&now);
+        let mut eye = Eye {
+            flag: Arc::clone(&flag),
+            warn: 10 * MS,
+            stuck: Arc::new(|stuck| panic!("{stuck:?}")),
+            used: Box::new(move || *told.lock().expect("not poisoned")),
+            seen: None,
+        };
+        let start = Instant::now();
+        eye.look(2, start, MS);
+        for (at, used) in looks {
+            *now.lock().expect("not poisoned") = used.map(|used| used * MS);
+            eye.look(2, start + *at * MS, MS);
+        }
+        flag.is_up()
+    }
+
+    #[test]
+    fn what_counts_is_the_time_of_the_script_and_not_that_of_others() {
+        // It ran all the time.
+        assert!(!is_killed(&[(10, Some(910)), (49, Some(949))]));
+        assert!(is_killed(&[(10, Some(910)), (50, Some(950))]));
+        // It got half of it, and has the rest of its budget left.
+        assert!(!is_killed(&[(10, Some(910)), (50, Some(930))]));
+        assert!(is_killed(&[(10, Some(910)), (50, Some(930)), (90, Some(950))]));
+        // It got nothing, but nobody waits for ever.
+        assert!(!is_killed(&[(10, Some(910)), (199, Some(910))]));
+        assert!(is_killed(&[(10, Some(910)), (200, Some(910))]));
+        // The system does not tell.
+        assert!(is_killed(&[(10, None), (50, None)]));
     }
 }
