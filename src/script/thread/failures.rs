@@ -28,7 +28,7 @@ impl ScriptThread {
             );
         }
         if kill == Kill::Memory {
-            self.rebuild();
+            self.restart();
         }
         id
     }
@@ -54,21 +54,6 @@ impl ScriptThread {
         }
         for line in self.slow.sum_up(now) {
             tracing::warn!("slow handler {line}");
-        }
-    }
-
-    /// Starts the running version anew: whatever filled its memory is gone.
-    fn rebuild(&mut self) {
-        let source = self.engine.source().fresh();
-        let generation = self.engine.generation();
-        match self.loader.load(&source, generation, true) {
-            Ok(engine) => {
-                self.engine = engine;
-                tracing::warn!(generation, "the script ran out of memory and was started anew");
-            }
-            Err(error) => {
-                tracing::error!("the script ran out of memory and does not start anew: {error}");
-            }
         }
     }
 
