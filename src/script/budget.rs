@@ -102,12 +102,12 @@ impl Budget {
     }
 
     /// Puts a VM under these budgets. They hold while it loads, too.
-    pub fn watch(self: &Rc<Budget>, lua: &Lua, path: &str) -> mlua::Result<()> {
+    pub fn watch(self: &Rc<Budget>, lua: &Lua) -> mlua::Result<()> {
         lua.set_memory_limit(self.limits.memory_bytes_max)?;
-        let (budget, path) = (Rc::clone(self), path.to_owned());
+        let budget = Rc::clone(self);
         lua.set_interrupt(move |lua| match budget.flag.is_up() {
             false => Ok(VmState::Continue),
-            true => Err(budget.kill(lua, &path)),
+            true => Err(budget.kill(lua)),
         });
         Ok(())
     }
@@ -125,9 +125,9 @@ impl Budget {
         made
     }
 
-    fn kill(&self, lua: &Lua, path: &str) -> mlua::Error {
+    fn kill(&self, lua: &Lua) -> mlua::Error {
         let mut killed = self.killed.borrow_mut();
-        let text = killed.get_or_insert_with(|| self.flag.spent() + &traceback(lua, path));
+        let text = killed.get_or_insert_with(|| self.flag.spent() + &traceback(lua));
         mlua::Error::RuntimeError(text.clone())
     }
 
@@ -206,26 +206,27 @@ impl Stop {
     }
 }
 
-/// The frames of the script, as Luau words them.
-fn traceback(lua: &Lua, path: &str) -> String {
+/// The frames of the script and its modules, as Luau words them. For an interrupt: an error that it
+/// raises gets none from mlua.
+pub(super) fn traceback(lua: &Lua) -> String {
     let mut text = "\nstack traceback:".to_owned();
     for level in 0..LEVELS_MAX {
         let frame = lua.inspect_stack(level, |frame| {
-            let line = frame.current_line()?;
-            let source = frame.source().short_src?.into_owned();
-            Some((source, line, frame.names().name.map(|name| name.into_owned())))
+            let (line, source) = (frame.current_line()?, frame.source());
+            // What is read from a file is named after it; relay's own chunks begin with `=`.
+            let is_script = source.source?.starts_with('@');
+            let name = frame.names().name.map(|name| name.into_owned());
+            is_script.then_some((source.short_src?.into_owned(), line, name))
         });
-        match frame {
+        // Writing to a String does not fail.
+        let _ = match frame {
             None => break,
-            Some(Some((source, line, name))) if source == path => {
-                // Writing to a String does not fail.
-                let _ = match name {
-                    Some(name) => write!(text, "\n{source}:{line}: in function '{name}'"),
-                    None => write!(text, "\n{source}:{line}"),
-                };
+            Some(None) => continue,
+            Some(Some((path, line, Some(name)))) => {
+                write!(text, "\n{path}:{line}: in function '{name}'")
             }
-            Some(_) => {}
-        }
+            Some(Some((path, line, None))) => write!(text, "\n{path}:{line}"),
+        };
     }
     text
 }

@@ -44,7 +44,7 @@ impl Engine {
         let running = budget.load("the top level", generation);
         let fault = |error| Fault::from_call(running.judge(error), source);
         let lua = sandbox::open(source).map_err(fault)?;
-        budget.watch(&lua, &source.path).map_err(fault)?;
+        budget.watch(&lua).map_err(fault)?;
         let json = Json::new(&lua).map_err(fault)?;
         let json = json.within(budget.stop(), budget.limits.decoded_bytes_max);
         let (budget, clock) = (Rc::clone(budget), clock.clone());

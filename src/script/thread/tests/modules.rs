@@ -148,6 +148,31 @@ fn a_fault_in_a_module_shows_its_own_line() {
 }
 
 #[test]
+fn a_kill_in_a_module_names_its_line_there() {
+    let limits = Budgets { call_timeout: Duration::from_millis(20), ..budgets() };
+    let mut room = Room::within(limits, "modules-kill", NOTHING);
+    room.write(
+        "lib.lua",
+        "function opcodes.own()\n\n while true do end end
+        return {loop = function()\n\n while true do end end}",
+    );
+    room.save("local lib = require('lib')\nfunction opcodes.through()\n  lib.loop()\nend");
+    room.decide([connected(1)]);
+    let directory = format!("{}/", room.directory().display());
+    let mut killed = |message| {
+        let block = logged(|| drop(room.decide([says(1, message)])));
+        block.replace(&directory, "")
+    };
+    let own = killed(r#"{"opcode":"own"}"#);
+    assert!(own.contains(": lib.lua:3: used up its 20 ms"), "{own}");
+    assert!(own.contains("     3 |  while true do end end\n"), "{own}");
+    let through = killed(r#"{"opcode":"through"}"#);
+    assert!(through.contains(": lib.lua:6: used up its 20 ms"), "{through}");
+    let way = "  at lib.lua:6 in function 'loop'\n  at opcodes.lua:3 in function 'through'";
+    assert!(through.contains(way), "{through}");
+}
+
+#[test]
 fn a_global_of_a_module_is_reported() {
     let mut room = Room::new("modules-global", NOTHING);
     room.write("lib.lua", "local a = 1\nleft = 2");
