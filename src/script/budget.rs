@@ -247,7 +247,8 @@ fn is_memory(error: &mlua::Error) -> bool {
 /// The same error in other words, where it happened still known.
 fn with_text(error: &mlua::Error, text: String) -> mlua::Error {
     match error {
-        mlua::Error::CallbackError { traceback, .. } => {
+        // Without memory there may be no traceback either, only a remark on that.
+        mlua::Error::CallbackError { traceback, .. } if traceback.contains("stack traceback:") => {
             mlua::Error::RuntimeError(format!("{text}\n{}", traceback.trim_start()))
         }
         _ => mlua::Error::RuntimeError(text),

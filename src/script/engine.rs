@@ -195,7 +195,7 @@ impl Engine {
         let outcome = outcome.and_then(|()| self.host.check_actions());
         let verdict = running.verdict(outcome);
         self.host.settle_timers(verdict.is_ok());
-        verdict.map_err(|failed| HandlerError::from(Fault::from_call(failed, &self.host.source)))
+        verdict.map_err(|failed| Fault::in_function(failed, &self.host.source, function).into())
     }
 }
 

@@ -97,6 +97,41 @@ fn after_a_memory_kill_the_same_version_starts_anew() {
 }
 
 #[test]
+fn a_memory_kill_names_a_line_of_the_handler() {
+    let script = "require('lib')
+        local function double(s) while true do s = s .. s end end\n
+        function opcodes.join()\n double('xxxxxxxx')\n end
+        function opcodes.host() local s, t = ('x'):rep(1e6), {} for i = 1, 99 do t[i] = relay.json.encode({s, i}) end end
+        function on.default() relay.after(1, function()\n double('xxxxxxxx')\n end) end";
+    let limits = Budgets { memory_bytes_max: 8 * 1024 * 1024, ..budgets() };
+    let mut room = Room::within(limits, "memory-line", "function on.default() end");
+    let lib = room.file.with_file_name("lib.lua");
+    std::fs::write(lib, "\nfunction opcodes.lib() table.create(1e7, 0) end").expect("written");
+    assert_eq!(room.save(script).generation, 2);
+    room.decide([connected(1), says(1, "{}")]);
+    room.clock.advance(Duration::from_secs(1));
+    let directory = format!("{}/", room.file.parent().expect("a directory").display());
+    let killed = "not enough memory: 8388608 bytes (script.memory_bytes_max)";
+    // First the timer, which ends with the VM.
+    for (message, line, text) in [
+        (None, "opcodes.lua:8", "function on.default()"),
+        (Some("join"), "opcodes.lua:4", "function opcodes.join()"),
+        (Some("lib"), "lib.lua:2", "function opcodes.lib()"),
+    ] {
+        let events = message.map(|opcode| says(1, &format!(r#"{{"opcode":"{opcode}"}}"#)));
+        let log = logged(|| drop(room.decide(events))).replace(&directory, "");
+        let place =
+            format!("failed: {line}: {killed}, in a call of the function that begins here\n");
+        assert!(log.contains(&place) && log.contains(text), "{log}");
+        assert!(log.contains("  | ") && log.contains("^ "), "{log}");
+    }
+    let log = logged(|| drop(room.decide([says(1, r#"{"opcode":"host"}"#)])));
+    let log = log.replace(&directory, "");
+    assert!(log.contains(&format!("failed: opcodes.lua:7: {killed}")), "{log}");
+    assert!(!log.contains("unavailable"), "{log}");
+}
+
+#[test]
 fn a_load_has_its_budgets_too() {
     let version = |text: &str| format!("{text} function on.default(c) c:send('x') end");
     let limits = Budgets {
