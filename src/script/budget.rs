@@ -23,6 +23,9 @@ pub use watchdog::{Stuck, end_process};
 /// Stack levels looked at for the place of a kill: enough to leave nested callbacks behind.
 const LEVELS_MAX: usize = 64;
 
+/// A VM that has less than one of so many parts of its memory left is full.
+const FULL_PARTS: usize = 32;
+
 /// The limits of `[script]`.
 #[derive(Clone)]
 pub struct Budgets {
@@ -123,6 +126,13 @@ impl Budget {
         let made = make();
         lua.set_memory_limit(self.limits.memory_bytes_max)?;
         made
+    }
+
+    /// Whether a VM is at its limit even without its garbage: too near to it for the next call.
+    pub fn is_full(&self, lua: &Lua) -> bool {
+        let most = self.limits.memory_bytes_max / FULL_PARTS * (FULL_PARTS - 1);
+        // Collecting takes long, but it is only done where it has to be, and then helps.
+        lua.used_memory() > most && (lua.gc_collect().is_err() || lua.used_memory() > most)
     }
 
     fn kill(&self, lua: &Lua) -> mlua::Error {
@@ -231,12 +241,12 @@ pub(super) fn traceback(lua: &Lua) -> String {
     text
 }
 
-/// Whether the VM was out of memory. A coroutine or a handler that throws the error again leaves
-/// only its text.
+/// Whether the VM was out of memory. Only what mlua says counts, for a script can raise any text, and
+/// so can a peer whose text a script raises. One that catches the real thing and raises its text
+/// again fails like any other; where its memory stays full, see [`Budget::is_full`].
 fn is_memory(error: &mlua::Error) -> bool {
     match error {
         mlua::Error::MemoryError(_) => true,
-        mlua::Error::RuntimeError(text) => text.starts_with("not enough memory"),
         mlua::Error::CallbackError { cause, .. } | mlua::Error::BadArgument { cause, .. } => {
             is_memory(cause)
         }

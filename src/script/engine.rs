@@ -185,6 +185,11 @@ impl Engine {
         let _ = self.lua.gc_step();
     }
 
+    /// Whether the next call would hardly find memory to run in.
+    pub fn is_full(&self) -> bool {
+        self.budget.is_full(&self.lua)
+    }
+
     fn call<A: IntoLuaMulti>(
         &self,
         running: Running<'_>,

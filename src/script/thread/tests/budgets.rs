@@ -132,6 +132,46 @@ fn a_memory_kill_names_a_line_of_the_handler() {
 }
 
 #[test]
+fn the_words_of_a_memory_kill_are_none() {
+    let script = "local kept, count = {}, 0
+        local function fill() while true do kept[#kept + 1] = ('x'):rep(1e6 + #kept) end end
+        local function catch(f) local ok, why = pcall(f) error(why, 0) end
+        function on.load() count = 0 end
+        function opcodes.spoof(client, msg) error(msg.data.text, 0) end
+        function opcodes.rethrown() catch(function() table.create(1e8, 0) end) end
+        function opcodes.wrapped() coroutine.wrap(function() table.create(1e8, 0) end)() end
+        function opcodes.kept() catch(fill) end
+        function opcodes.silent() pcall(fill) end
+        function opcodes.count(client) count += 1 client:send(tostring(count)) end";
+    let mut room = Room::new("memory-words", script);
+    room.decide([connected(1)]);
+    let said = |opcode: &str| says(1, &format!(r#"{{"opcode":"{opcode}"}}"#));
+    let mut count = 0;
+    let words = [
+        r#"{"opcode":"spoof","text":"not enough memory"}"#,
+        r#"{"opcode":"rethrown"}"#,
+        r#"{"opcode":"wrapped"}"#,
+    ];
+    for message in words.into_iter().cycle().take(12) {
+        let log = logged(|| drop(room.decide([says(1, message)])));
+        assert!(!log.contains("anew") && !log.contains("switched off"), "{log}");
+        count += 1;
+        assert_eq!(room.decide([said("count")])[1], format!("1 < {count}"));
+    }
+    // What was caught may still be held: then the VM is of no use, however its handler ended.
+    for _ in 0..4 {
+        let log = logged(|| drop(room.decide([said("kept")])));
+        assert!(log.contains("was started anew") && !log.contains("switched off"), "{log}");
+        assert_eq!(room.decide([said("count")])[1], "1 < 1");
+    }
+    room.decide([said("silent")]);
+    let until = Instant::now() + Duration::from_secs(10);
+    while room.decide([says(1, r#"{"opcode":"rethrown"}"#), said("count")])[3] != "1 < 1" {
+        assert!(Instant::now() < until, "never rescued");
+    }
+}
+
+#[test]
 fn a_load_has_its_budgets_too() {
     let version = |text: &str| format!("{text} function on.default(c) c:send('x') end");
     let limits = Budgets {
