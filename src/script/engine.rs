@@ -117,18 +117,17 @@ impl Engine {
         self.call(self.budget.call("on.connect", self.generation()), function, client)
     }
 
-    /// `why` is the label of the close reason. The script's object for the client ends here.
+    /// `why` is the label of the close reason.
     pub fn on_disconnect(&self, client: &Rc<Client>, why: &str) -> Result<(), HandlerError> {
-        let result = self.call_disconnect(client, why);
-        self.host.forget_client(client);
-        result
-    }
-
-    fn call_disconnect(&self, client: &Rc<Client>, why: &str) -> Result<(), HandlerError> {
         let Some(function) = &self.handlers.disconnect else { return Ok(()) };
         let _call = self.host.enter_hook("disconnect");
         let args = || Ok(((*self.host.client_object(&self.lua, client)?).clone(), why));
         self.call(self.budget.call("on.disconnect", self.generation()), function, args)
+    }
+
+    /// The script's object for a client that is gone ends here.
+    pub fn forget_client(&self, client: &Client) {
+        self.host.forget_client(client);
     }
 
     /// Calls the handler of the message's opcode, else `on.default`, else nothing.

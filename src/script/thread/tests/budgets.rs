@@ -78,6 +78,20 @@ fn hooks_are_switched_off_too_but_not_the_greeting() {
 }
 
 #[test]
+fn a_client_is_forgotten_even_if_its_farewell_is_switched_off() {
+    let mut room = Room::within(short(), "forgotten", LOOPS);
+    for serial in 1..6 {
+        room.decide([connected(serial)]);
+        let client = room.thread.client(id(serial)).expect("connected");
+        room.decide([Event::Disconnected { id: id(serial), reason: CloseReason::Internal }]);
+        // Collects what nobody holds.
+        room.thread.engine.live_memory();
+        assert_eq!(Rc::strong_count(&client), 1, "{serial}");
+    }
+    assert!(room.thread.strikes.is_off("on.disconnect"));
+}
+
+#[test]
 fn after_a_memory_kill_the_same_version_starts_anew() {
     let script = "local kept = {}
         function on.load(info) relay.broadcast({info.reload, info.generation, #kept}) end
