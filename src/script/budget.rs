@@ -24,6 +24,9 @@ pub use watchdog::{Stuck, end_process};
 /// Stack levels looked at for the place of a kill: enough to leave nested callbacks behind.
 const LEVELS_MAX: usize = 64;
 
+/// A VM that has less than one of so many parts of its memory left is full.
+const FULL_PARTS: usize = 32;
+
 /// The limits of `[script]`.
 #[derive(Clone)]
 pub struct Budgets {
@@ -103,12 +106,12 @@ impl Budget {
     }
 
     /// Puts a VM under these budgets. They hold while it loads, too.
-    pub fn watch(self: &Rc<Budget>, lua: &Lua, path: &str) -> mlua::Result<()> {
+    pub fn watch(self: &Rc<Budget>, lua: &Lua) -> mlua::Result<()> {
         lua.set_memory_limit(self.limits.memory_bytes_max)?;
-        let (budget, path) = (Rc::clone(self), path.to_owned());
+        let budget = Rc::clone(self);
         lua.set_interrupt(move |lua| match budget.flag.is_up() {
             false => Ok(VmState::Continue),
-            true => Err(budget.kill(lua, &path)),
+            true => Err(budget.kill(lua)),
         });
         Ok(())
     }
@@ -126,9 +129,16 @@ impl Budget {
         made
     }
 
-    fn kill(&self, lua: &Lua, path: &str) -> mlua::Error {
+    /// Whether a VM is at its limit even without its garbage: too near to it for the next call.
+    pub fn is_full(&self, lua: &Lua) -> bool {
+        let most = self.limits.memory_bytes_max / FULL_PARTS * (FULL_PARTS - 1);
+        // Collecting takes long, but it is only done where it has to be, and then helps.
+        lua.used_memory() > most && (lua.gc_collect().is_err() || lua.used_memory() > most)
+    }
+
+    fn kill(&self, lua: &Lua) -> mlua::Error {
         let mut killed = self.killed.borrow_mut();
-        let text = killed.get_or_insert_with(|| self.flag.spent() + &traceback(lua, path));
+        let text = killed.get_or_insert_with(|| self.flag.spent() + &traceback(lua));
         mlua::Error::RuntimeError(text.clone())
     }
 
@@ -207,36 +217,37 @@ impl Stop {
     }
 }
 
-/// The frames of the script, as Luau words them.
-fn traceback(lua: &Lua, path: &str) -> String {
+/// The frames of the script and its modules, as Luau words them. For an interrupt: an error that it
+/// raises gets none from mlua.
+pub(super) fn traceback(lua: &Lua) -> String {
     let mut text = "\nstack traceback:".to_owned();
     for level in 0..LEVELS_MAX {
         let frame = lua.inspect_stack(level, |frame| {
-            let line = frame.current_line()?;
-            let source = frame.source().short_src?.into_owned();
-            Some((source, line, frame.names().name.map(|name| name.into_owned())))
+            let (line, source) = (frame.current_line()?, frame.source());
+            // What is read from a file is named after it; relay's own chunks begin with `=`.
+            let is_script = source.source?.starts_with('@');
+            let name = frame.names().name.map(|name| name.into_owned());
+            is_script.then_some((source.short_src?.into_owned(), line, name))
         });
-        match frame {
+        // Writing to a String does not fail.
+        let _ = match frame {
             None => break,
-            Some(Some((source, line, name))) if source == path => {
-                // Writing to a String does not fail.
-                let _ = match name {
-                    Some(name) => write!(text, "\n{source}:{line}: in function '{name}'"),
-                    None => write!(text, "\n{source}:{line}"),
-                };
+            Some(None) => continue,
+            Some(Some((path, line, Some(name)))) => {
+                write!(text, "\n{path}:{line}: in function '{name}'")
             }
-            Some(_) => {}
-        }
+            Some(Some((path, line, None))) => write!(text, "\n{path}:{line}"),
+        };
     }
     text
 }
 
-/// Whether the VM was out of memory. A coroutine or a handler that throws the error again leaves
-/// only its text.
+/// Whether the VM was out of memory. Only what mlua says counts, for a script can raise any text, and
+/// so can a peer whose text a script raises. One that catches the real thing and raises its text
+/// again fails like any other; where its memory stays full, see [`Budget::is_full`].
 fn is_memory(error: &mlua::Error) -> bool {
     match error {
         mlua::Error::MemoryError(_) => true,
-        mlua::Error::RuntimeError(text) => text.starts_with("not enough memory"),
         mlua::Error::CallbackError { cause, .. } | mlua::Error::BadArgument { cause, .. } => {
             is_memory(cause)
         }
@@ -247,7 +258,8 @@ fn is_memory(error: &mlua::Error) -> bool {
 /// The same error in other words, where it happened still known.
 fn with_text(error: &mlua::Error, text: String) -> mlua::Error {
     match error {
-        mlua::Error::CallbackError { traceback, .. } => {
+        // Without memory there may be no traceback either, only a remark on that.
+        mlua::Error::CallbackError { traceback, .. } if traceback.contains("stack traceback:") => {
             mlua::Error::RuntimeError(format!("{text}\n{}", traceback.trim_start()))
         }
         _ => mlua::Error::RuntimeError(text),

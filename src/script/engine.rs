@@ -44,7 +44,7 @@ impl Engine {
         let running = budget.load("the top level", generation);
         let fault = |error| Fault::from_call(running.judge(error), source);
         let lua = sandbox::open(source).map_err(fault)?;
-        budget.watch(&lua, &source.path).map_err(fault)?;
+        budget.watch(&lua).map_err(fault)?;
         let json = Json::new(&lua).map_err(fault)?;
         let json = json.within(budget.stop(), budget.limits.decoded_bytes_max);
         let (budget, clock) = (Rc::clone(budget), clock.clone());
@@ -117,18 +117,17 @@ impl Engine {
         self.call(self.budget.call("on.connect", self.generation()), function, client)
     }
 
-    /// `why` is the label of the close reason. The script's object for the client ends here.
+    /// `why` is the label of the close reason.
     pub fn on_disconnect(&self, client: &Rc<Client>, why: &str) -> Result<(), HandlerError> {
-        let result = self.call_disconnect(client, why);
-        self.host.forget_client(client);
-        result
-    }
-
-    fn call_disconnect(&self, client: &Rc<Client>, why: &str) -> Result<(), HandlerError> {
         let Some(function) = &self.handlers.disconnect else { return Ok(()) };
         let _call = self.host.enter_hook("disconnect");
         let args = || Ok(((*self.host.client_object(&self.lua, client)?).clone(), why));
         self.call(self.budget.call("on.disconnect", self.generation()), function, args)
+    }
+
+    /// The script's object for a client that is gone ends here.
+    pub fn forget_client(&self, client: &Client) {
+        self.host.forget_client(client);
     }
 
     /// Calls the handler of the message's opcode, else `on.default`, else nothing.
@@ -192,6 +191,11 @@ impl Engine {
         let _ = self.lua.gc_step();
     }
 
+    /// Whether the next call would hardly find memory to run in.
+    pub fn is_full(&self) -> bool {
+        self.budget.is_full(&self.lua)
+    }
+
     fn call<A: IntoLuaMulti>(
         &self,
         running: Running<'_>,
@@ -202,7 +206,7 @@ impl Engine {
         let outcome = outcome.and_then(|()| self.host.check_actions());
         let verdict = running.verdict(outcome);
         self.host.settle_timers(verdict.is_ok());
-        verdict.map_err(|failed| HandlerError::from(Fault::from_call(failed, &self.host.source)))
+        verdict.map_err(|failed| Fault::in_function(failed, &self.host.source, function).into())
     }
 }
 

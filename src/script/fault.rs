@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use mlua::Function;
+
 use super::budget::{Failed, Kill};
 use super::source::Source;
 
@@ -89,9 +91,28 @@ impl Fault {
         fault
     }
 
-    /// A call that was killed, or that failed.
+    /// A load that was killed, or that failed.
     pub fn from_call((error, kill): Failed, source: &Source) -> Fault {
         Fault { kill, ..Fault::from_lua(&error, source) }
+    }
+
+    /// A call of this function that was killed, or that failed. Where nothing says which line it was,
+    /// as without memory for a traceback, the place is that of the function.
+    pub fn in_function(failed: Failed, source: &Source, function: &Function) -> Fault {
+        let (error, kill) = failed;
+        let fault = Fault { kill, ..Fault::from_lua(&error, source) };
+        let defined = function.info();
+        let path = defined.source.as_deref().and_then(|chunk| chunk.strip_prefix('@'));
+        let modules = source.modules.all();
+        let mut sources = std::iter::once(source).chain(modules.iter().map(|module| &**module));
+        match sources.find(|source| Some(source.path.as_str()) == path) {
+            Some(source) if fault.place.is_none() => {
+                let message = without_guard(plain(&error).0);
+                let message = format!("{message}, in a call of the function that begins here");
+                Fault { kill, ..Fault::at(source, defined.line_defined, message) }
+            }
+            _ => fault,
+        }
     }
 
     /// The same fault, as what made a test fail.

@@ -49,10 +49,11 @@ impl Modules {
         })
     }
 
-    /// From here on nothing new is read: a handler waits for no disk, and what runs is what the
-    /// hash of the generation says.
+    /// From here on nothing new is run or read: a handler waits for no disk, and what runs is what
+    /// the hash of the generation says.
     pub fn close(&self) {
         self.closed.set(true);
+        self.source.modules.seal();
     }
 
     /// Each module's source with its environment.
@@ -86,7 +87,7 @@ impl Modules {
         }
         self.check_circle(&key, &shown)?;
         if self.closed.get() {
-            return refused(format!("{shown} is not loaded: require it at the top of the script"));
+            return not_loaded(&shown);
         }
         if self.loaded.borrow().len() + self.running.borrow().len() >= MODULES_MAX {
             return refused(format!("more than {MODULES_MAX} modules"));
@@ -103,14 +104,24 @@ impl Modules {
         Ok(value)
     }
 
-    /// The file behind all links, which has to be within the script's directory.
+    /// The file behind all links, which has to be within the script's directory. The same one each
+    /// time: a module that is replaced meanwhile is the next generation's.
     fn find(&self, file: &Path, shown: &str) -> mlua::Result<PathBuf> {
+        if let Some(found) = self.source.modules.file(file) {
+            return Ok(found);
+        }
+        if self.source.modules.is_sealed() {
+            return not_loaded(shown);
+        }
         let root = match self.directory.as_os_str().is_empty() {
             true => Path::new("."),
             false => &self.directory,
         };
         match (file.canonicalize(), root.canonicalize()) {
-            (Ok(found), Ok(root)) if found.starts_with(&root) && found.is_file() => Ok(found),
+            (Ok(found), Ok(root)) if found.starts_with(&root) && found.is_file() => {
+                self.source.modules.add_file(file, &found);
+                Ok(found)
+            }
             (Ok(_), Ok(_)) => refused(format!("{shown} is no file in the directory of the script")),
             _ => {
                 // Noted, so that the script is loaded again when it comes to be.
@@ -128,12 +139,19 @@ impl Modules {
     }
 
     fn read(&self, file: &Path, found: &Path, shown: String) -> mlua::Result<Arc<Source>> {
+        let modules = &self.source.modules;
+        if let Some(source) = modules.read_before(found) {
+            return Ok(source);
+        }
+        if modules.is_sealed() {
+            return not_loaded(&shown);
+        }
         let bytes = read_bytes(found).ok();
-        self.source.modules.note(file, bytes.clone());
+        modules.note(file, bytes.clone());
         let bytes = bytes.ok_or_else(|| "can not be read".to_owned());
         let source = bytes.and_then(|bytes| Source::from_bytes(&shown, bytes));
         match source {
-            Ok(source) => Ok(self.source.modules.add(source)),
+            Ok(source) => Ok(modules.add(found, source)),
             Err(why) => refused(format!("{shown}: {why}")),
         }
     }
@@ -178,6 +196,10 @@ fn resolve(directory: &str, name: &str) -> Option<String> {
     };
     let plain = name.split('/').all(is_plain) && name.len() <= 200;
     plain.then(|| if start.is_empty() { name.to_owned() } else { format!("{start}/{name}") })
+}
+
+fn not_loaded<T>(shown: &str) -> mlua::Result<T> {
+    refused(format!("{shown} is not loaded: require it at the top of the script"))
 }
 
 fn refused<T>(why: String) -> mlua::Result<T> {

@@ -1,5 +1,6 @@
 //! The text of a script as it was read, and how people refer to it.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +13,8 @@ pub struct Source {
     pub text: String,
     /// SHA-256 of this text, in hex.
     hash: String,
-    /// The modules that it has required, as they were read; shared by its clones.
+    /// The modules that it has required, as they were read; shared by its clones. A load that
+    /// succeeds seals them: loading a clone again then reads nothing from disk.
     pub modules: ModuleSources,
 }
 
@@ -22,18 +24,49 @@ pub struct ModuleSources(Arc<Mutex<Required>>);
 
 #[derive(Debug, Default)]
 struct Required {
-    sources: Vec<Arc<Source>>,
+    /// Each module by its file behind all links, in the order in which they were read.
+    sources: Vec<(PathBuf, Arc<Source>)>,
+    /// The file behind all links for each that was required.
+    files: HashMap<PathBuf, PathBuf>,
     looked_at: Vec<LookedAt>,
+    sealed: bool,
 }
 
 /// A file and what was in it; `None` where it could not be read.
 pub type LookedAt = (PathBuf, Option<Vec<u8>>);
 
 impl ModuleSources {
-    pub fn add(&self, source: Source) -> Arc<Source> {
+    pub fn add(&self, found: &Path, source: Source) -> Arc<Source> {
         let source = Arc::new(source);
-        self.lock().sources.push(Arc::clone(&source));
+        self.lock().sources.push((found.to_owned(), Arc::clone(&source)));
         source
+    }
+
+    /// The module in this file, if it was read before.
+    pub fn read_before(&self, found: &Path) -> Option<Arc<Source>> {
+        let required = self.lock();
+        let known = required.sources.iter().find(|(file, _)| file == found);
+        known.map(|(_, source)| Arc::clone(source))
+    }
+
+    /// Which file is behind this one.
+    pub fn add_file(&self, file: &Path, found: &Path) {
+        self.lock().files.insert(file.to_owned(), found.to_owned());
+    }
+
+    /// Which file was behind this one when it was required.
+    pub fn file(&self, file: &Path) -> Option<PathBuf> {
+        self.lock().files.get(file).cloned()
+    }
+
+    /// From here on the modules are those that are held here: what runs is what the hash says,
+    /// however often it is started anew.
+    pub fn seal(&self) {
+        self.lock().sealed = true;
+    }
+
+    pub fn is_sealed(&self) -> bool {
+        self.lock().sealed
     }
 
     pub fn note(&self, file: &Path, bytes: Option<Vec<u8>>) {
@@ -52,7 +85,7 @@ impl ModuleSources {
     }
 
     pub fn all(&self) -> Vec<Arc<Source>> {
-        self.lock().sources.clone()
+        self.lock().sources.iter().map(|(_, source)| Arc::clone(source)).collect()
     }
 
     pub fn looked_at(&self) -> Vec<LookedAt> {

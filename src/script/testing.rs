@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua, Value, VmState};
 
-use super::budget::Budget;
+use super::budget::{Budget, traceback};
 use super::clock::Clock;
 use super::fault::{Fault, HandlerError, LoadError};
 use super::host::Host;
@@ -106,7 +106,7 @@ impl Suite {
     /// # Errors
     /// As [`Suite::run`].
     pub fn run_on(&self, script: &Source, terms: &Terms) -> Result<Report, LoadError> {
-        let tests = Tests::load(Source::read(&self.file)?, terms)?;
+        let tests = Tests::load(Source::read(&self.file)?, terms, TEST_TIMEOUT)?;
         let mut outcomes = Vec::new();
         for (name, body) in &tests.found {
             let source = script.fresh();
@@ -138,11 +138,12 @@ struct Tests {
     json: Json,
     source: Source,
     found: Vec<(String, Function)>,
+    timeout: Duration,
     deadline: Rc<Cell<Instant>>,
 }
 
 impl Tests {
-    fn load(source: Source, terms: &Terms) -> Result<Tests, LoadError> {
+    fn load(source: Source, terms: &Terms, timeout: Duration) -> Result<Tests, LoadError> {
         let fault = |error: mlua::Error| Fault::from_lua(&error, &source);
         let lua = sandbox::open(&source).map_err(fault)?;
         let json = Json::new(&lua).map_err(fault)?;
@@ -157,11 +158,14 @@ impl Tests {
         register(&lua, &found).map_err(fault)?;
         sandbox::close(&lua).map_err(fault)?;
         lua.set_memory_limit(MEMORY_BYTES_MAX).map_err(fault)?;
-        let deadline = Rc::new(Cell::new(Instant::now() + TEST_TIMEOUT));
+        let deadline = Rc::new(Cell::new(Instant::now() + timeout));
         let until = Rc::clone(&deadline);
-        lua.set_interrupt(move |_| match Instant::now() < until.get() {
+        lua.set_interrupt(move |lua| match Instant::now() < until.get() {
             true => Ok(VmState::Continue),
-            false => Err(mlua::Error::runtime(format!("not over within {TEST_TIMEOUT:?}"))),
+            false => {
+                let late = format!("not over within {timeout:?}");
+                Err(mlua::Error::RuntimeError(late + &traceback(lua)))
+            }
         });
         lua.load(source.text.as_str())
             .set_name(format!("@{}", source.path))
@@ -172,11 +176,11 @@ impl Tests {
         if found.is_empty() {
             return Err(Fault::new(format!("{}: no test in this file", source.path)).into());
         }
-        Ok(Tests { lua, json, source, found, deadline })
+        Ok(Tests { lua, json, source, found, timeout, deadline })
     }
 
     fn run(&self, body: &Function, room: Room) -> Result<(), HandlerError> {
-        self.deadline.set(Instant::now() + TEST_TIMEOUT);
+        self.deadline.set(Instant::now() + self.timeout);
         let room = Rc::new(RefCell::new(room));
         face::table(&self.lua, &self.json, &room)
             .and_then(|t| body.call::<()>(t))

@@ -298,11 +298,15 @@ impl ScriptThread {
     fn disconnected(&mut self, id: SessionId, reason: &CloseReason) {
         // First, so that the script no longer counts or finds it.
         let client = self.hub.borrow_mut().disconnect(id);
-        if let Some(client) = client
-            && !self.strikes.is_off("on.disconnect")
-            && let Err(error) = self.handle(|engine| engine.on_disconnect(&client, reason.label()))
-        {
-            self.failed(&error, "disconnect", "on.disconnect", Some(id));
+        if let Some(client) = client {
+            if !self.strikes.is_off("on.disconnect")
+                && let Err(error) =
+                    self.handle(|engine| engine.on_disconnect(&client, reason.label()))
+            {
+                self.failed(&error, "disconnect", "on.disconnect", Some(id));
+            }
+            // Whatever came of the hook, and even without it.
+            self.engine.forget_client(&client);
         }
         // Its names are free: the connection may say its farewell.
         self.hub.borrow_mut().decided(id, 0);

@@ -184,6 +184,23 @@ fn what_does_not_load_is_told_with_its_place() {
 }
 
 #[test]
+fn a_test_that_never_ends_is_told_with_its_line() {
+    let load = |text| Tests::load(Source::new("a_test.lua", text), &terms(), TEST_TIMEOUT / 100);
+    let tests = load(
+        "local function wait()\n  while true do end\nend\n
+        test('it', function(t)\n wait()\n end)",
+    );
+    let tests = tests.expect("loads");
+    let script = Source::new("opcodes.lua", DEFAULT_SCRIPT);
+    let room = Room::open(&script, &terms()).expect("loads");
+    let failure = tests.run(&tests.found[0].1, room).expect_err("never ends").to_string();
+    assert!(failure.starts_with("a_test.lua:2: not over within 100ms\n     2 | "), "{failure}");
+    assert!(failure.ends_with("\n  at a_test.lua:6"), "{failure}");
+    let error = load("\nwhile true do end").err().expect("never ends").summary();
+    assert_eq!(error, "a_test.lua:2: not over within 100ms");
+}
+
+#[test]
 fn a_rehearsal_names_the_test_its_file_and_its_line() {
     let tests =
         "test('fine', function() end)\ntest('the answer', function(t)\n  t.equal(1, 2)\nend)";

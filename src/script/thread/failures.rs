@@ -18,7 +18,18 @@ impl ScriptThread {
         session: Option<SessionId>,
     ) -> String {
         let id = self.report(error, opcode, session);
-        let Some(kill) = error.kill() else { return id };
+        if error.kill().is_some() {
+            self.strike(handler);
+        }
+        // One that caught the kill has failed like any other, and may still hold the memory.
+        if error.kill() == Some(Kill::Memory) || self.engine.is_full() {
+            self.restart();
+        }
+        id
+    }
+
+    /// Counts a kill of this handler.
+    fn strike(&mut self, handler: &str) {
         let kills_max = self.loader.budget.limits.kills_max;
         if self.strikes.count(handler, kills_max, Instant::now()) {
             let generation = self.engine.generation();
@@ -27,10 +38,6 @@ impl ScriptThread {
                 "{handler} is switched off until the next reload: killed {kills_max} times within a minute"
             );
         }
-        if kill == Kill::Memory {
-            self.rebuild();
-        }
-        id
     }
 
     /// Logs a failed handler, or counts it if the like was logged within a minute.
@@ -54,21 +61,6 @@ impl ScriptThread {
         }
         for line in self.slow.sum_up(now) {
             tracing::warn!("slow handler {line}");
-        }
-    }
-
-    /// Starts the running version anew: whatever filled its memory is gone.
-    fn rebuild(&mut self) {
-        let source = self.engine.source().fresh();
-        let generation = self.engine.generation();
-        match self.loader.load(&source, generation, true) {
-            Ok(engine) => {
-                self.engine = engine;
-                tracing::warn!(generation, "the script ran out of memory and was started anew");
-            }
-            Err(error) => {
-                tracing::error!("the script ran out of memory and does not start anew: {error}");
-            }
         }
     }
 

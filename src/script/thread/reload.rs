@@ -84,17 +84,11 @@ impl ScriptThread {
     }
 
     fn adopt(&mut self, source: &Source, asked: Asked) {
-        match self.loader.load(source, self.engine.generation() + 1, true) {
-            Ok(engine) => {
-                self.engine = engine;
-                self.strikes = Strikes::default();
-                let (generation, hash) = self.version();
-                self.status_mut(|status| {
-                    *status = Status { generation, hash: source.hash(), rejected: None };
-                });
-                self.watched.set(source.modules.looked_at());
+        match self.install(source, self.engine.generation() + 1) {
+            Ok(()) => {
                 self.announce("script reloaded");
                 self.hand_over();
+                let (generation, hash) = self.version();
                 tell(asked, Outcome::Reloaded { generation, hash });
             }
             Err(error) => {
@@ -102,6 +96,39 @@ impl ScriptThread {
                 self.reject(&error, asked);
             }
         }
+    }
+
+    /// Starts the running generation anew from the bytes it was loaded from: whatever filled its
+    /// memory is gone. What is on disk by now plays no part, and neither what was said about it.
+    pub(super) fn restart(&mut self) {
+        let (source, generation) = (self.engine.source().clone(), self.engine.generation());
+        match self.install(&source, generation) {
+            Ok(()) => {
+                tracing::warn!(generation, "the script ran out of memory and was started anew");
+            }
+            Err(error) => {
+                tracing::error!(
+                    generation,
+                    "the script ran out of memory and does not start anew: {error}"
+                );
+            }
+        }
+    }
+
+    /// Loads a generation aside and puts it in place of the running one. A new one begins without
+    /// strikes, and it is what is on disk; one that starts anew changes neither.
+    fn install(&mut self, source: &Source, generation: u64) -> Result<(), LoadError> {
+        let engine = self.loader.load(source, generation, true)?;
+        let is_new = generation != self.engine.generation();
+        self.engine = engine;
+        if is_new {
+            self.strikes = Strikes::default();
+            self.status_mut(|status| {
+                *status = Status { generation, hash: source.hash(), rejected: None };
+            });
+            self.watched.set(source.modules.looked_at());
+        }
+        Ok(())
     }
 
     /// What runs may come back by way of any file, and so may a good version.

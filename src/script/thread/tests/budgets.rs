@@ -78,6 +78,20 @@ fn hooks_are_switched_off_too_but_not_the_greeting() {
 }
 
 #[test]
+fn a_client_is_forgotten_even_if_its_farewell_is_switched_off() {
+    let mut room = Room::within(short(), "forgotten", LOOPS);
+    for serial in 1..6 {
+        room.decide([connected(serial)]);
+        let client = room.thread.client(id(serial)).expect("connected");
+        room.decide([Event::Disconnected { id: id(serial), reason: CloseReason::Internal }]);
+        // Collects what nobody holds.
+        room.thread.engine.live_memory();
+        assert_eq!(Rc::strong_count(&client), 1, "{serial}");
+    }
+    assert!(room.thread.strikes.is_off("on.disconnect"));
+}
+
+#[test]
 fn after_a_memory_kill_the_same_version_starts_anew() {
     let script = "local kept = {}
         function on.load(info) relay.broadcast({info.reload, info.generation, #kept}) end
@@ -94,6 +108,81 @@ fn after_a_memory_kill_the_same_version_starts_anew() {
     assert!(room.thread.engine.live_memory() < base + 64 * 1024);
     assert_eq!(room.decide([says(1, r#"{"opcode":"count"}"#)]), ["1 next", "1 < 0"]);
     assert_eq!(room.status().generation, 1);
+}
+
+#[test]
+fn a_memory_kill_names_a_line_of_the_handler() {
+    let script = "require('lib')
+        local function double(s) while true do s = s .. s end end\n
+        function opcodes.join()\n double('xxxxxxxx')\n end
+        function opcodes.host() local s, t = ('x'):rep(1e6), {} for i = 1, 99 do t[i] = relay.json.encode({s, i}) end end
+        function on.default() relay.after(1, function()\n double('xxxxxxxx')\n end) end";
+    let limits = Budgets { memory_bytes_max: 8 * 1024 * 1024, ..budgets() };
+    let mut room = Room::within(limits, "memory-line", "function on.default() end");
+    let lib = room.file.with_file_name("lib.lua");
+    std::fs::write(lib, "\nfunction opcodes.lib() table.create(1e7, 0) end").expect("written");
+    assert_eq!(room.save(script).generation, 2);
+    room.decide([connected(1), says(1, "{}")]);
+    room.clock.advance(Duration::from_secs(1));
+    let directory = format!("{}/", room.file.parent().expect("a directory").display());
+    let killed = "not enough memory: 8388608 bytes (script.memory_bytes_max)";
+    // First the timer, which ends with the VM.
+    for (message, line, text) in [
+        (None, "opcodes.lua:8", "function on.default()"),
+        (Some("join"), "opcodes.lua:4", "function opcodes.join()"),
+        (Some("lib"), "lib.lua:2", "function opcodes.lib()"),
+    ] {
+        let events = message.map(|opcode| says(1, &format!(r#"{{"opcode":"{opcode}"}}"#)));
+        let log = logged(|| drop(room.decide(events))).replace(&directory, "");
+        let place =
+            format!("failed: {line}: {killed}, in a call of the function that begins here\n");
+        assert!(log.contains(&place) && log.contains(text), "{log}");
+        assert!(log.contains("  | ") && log.contains("^ "), "{log}");
+    }
+    let log = logged(|| drop(room.decide([says(1, r#"{"opcode":"host"}"#)])));
+    let log = log.replace(&directory, "");
+    assert!(log.contains(&format!("failed: opcodes.lua:7: {killed}")), "{log}");
+    assert!(!log.contains("unavailable"), "{log}");
+}
+
+#[test]
+fn the_words_of_a_memory_kill_are_none() {
+    let script = "local kept, count = {}, 0
+        local function fill() while true do kept[#kept + 1] = ('x'):rep(1e6 + #kept) end end
+        local function catch(f) local ok, why = pcall(f) error(why, 0) end
+        function on.load() count = 0 end
+        function opcodes.spoof(client, msg) error(msg.data.text, 0) end
+        function opcodes.rethrown() catch(function() table.create(1e8, 0) end) end
+        function opcodes.wrapped() coroutine.wrap(function() table.create(1e8, 0) end)() end
+        function opcodes.kept() catch(fill) end
+        function opcodes.silent() pcall(fill) end
+        function opcodes.count(client) count += 1 client:send(tostring(count)) end";
+    let mut room = Room::new("memory-words", script);
+    room.decide([connected(1)]);
+    let said = |opcode: &str| says(1, &format!(r#"{{"opcode":"{opcode}"}}"#));
+    let mut count = 0;
+    let words = [
+        r#"{"opcode":"spoof","text":"not enough memory"}"#,
+        r#"{"opcode":"rethrown"}"#,
+        r#"{"opcode":"wrapped"}"#,
+    ];
+    for message in words.into_iter().cycle().take(12) {
+        let log = logged(|| drop(room.decide([says(1, message)])));
+        assert!(!log.contains("anew") && !log.contains("switched off"), "{log}");
+        count += 1;
+        assert_eq!(room.decide([said("count")])[1], format!("1 < {count}"));
+    }
+    // What was caught may still be held: then the VM is of no use, however its handler ended.
+    for _ in 0..4 {
+        let log = logged(|| drop(room.decide([said("kept")])));
+        assert!(log.contains("was started anew") && !log.contains("switched off"), "{log}");
+        assert_eq!(room.decide([said("count")])[1], "1 < 1");
+    }
+    room.decide([said("silent")]);
+    let until = Instant::now() + Duration::from_secs(10);
+    while room.decide([says(1, r#"{"opcode":"rethrown"}"#), said("count")])[3] != "1 < 1" {
+        assert!(Instant::now() < until, "never rescued");
+    }
 }
 
 #[test]

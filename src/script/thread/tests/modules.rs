@@ -148,9 +148,68 @@ fn a_fault_in_a_module_shows_its_own_line() {
 }
 
 #[test]
+fn a_kill_in_a_module_names_its_line_there() {
+    let limits = Budgets { call_timeout: Duration::from_millis(20), ..budgets() };
+    let mut room = Room::within(limits, "modules-kill", NOTHING);
+    room.write(
+        "lib.lua",
+        "function opcodes.own()\n\n while true do end end
+        return {loop = function()\n\n while true do end end}",
+    );
+    room.save("local lib = require('lib')\nfunction opcodes.through()\n  lib.loop()\nend");
+    room.decide([connected(1)]);
+    let directory = format!("{}/", room.directory().display());
+    let mut killed = |message| {
+        let block = logged(|| drop(room.decide([says(1, message)])));
+        block.replace(&directory, "")
+    };
+    let own = killed(r#"{"opcode":"own"}"#);
+    assert!(own.contains(": lib.lua:3: used up its 20 ms"), "{own}");
+    assert!(own.contains("     3 |  while true do end end\n"), "{own}");
+    let through = killed(r#"{"opcode":"through"}"#);
+    assert!(through.contains(": lib.lua:6: used up its 20 ms"), "{through}");
+    let way = "  at lib.lua:6 in function 'loop'\n  at opcodes.lua:3 in function 'through'";
+    assert!(through.contains(way), "{through}");
+}
+
+#[test]
 fn a_global_of_a_module_is_reported() {
     let mut room = Room::new("modules-global", NOTHING);
     room.write("lib.lua", "local a = 1\nleft = 2");
     let block = logged(|| drop(room.save(&format!("require('lib') {NOTHING}"))));
     assert!(block.contains("lib.lua:2: 'left' is a global, write 'local left'"), "{block}");
+}
+
+#[test]
+fn after_a_memory_kill_the_bytes_of_the_generation_start_anew_whatever_is_on_disk() {
+    let mut room = Room::new("modules-anew", NOTHING);
+    room.write("lib.lua", "local again = require('./lib2') return 'one' .. again");
+    room.write("lib2.lua", "return '!'");
+    let optional = "local found = pcall(require, 'optional')";
+    let running = room.save(&format!(
+        "{optional} local text, kept = require('lib') .. tostring(found), {{}}
+        function opcodes.fill() while true do kept[#kept + 1] = ('x'):rep(1e6) .. #kept end end
+        function opcodes.text(client) client:send(text .. #kept .. require('lib2')) end"
+    ));
+    assert_eq!((running.generation, running.rejected), (2, None));
+    room.decide([connected(1)]);
+    room.write("optional.lua", "return 1");
+    room.save("function");
+    for on_disk in [Some("return 'two'"), Some("return 'tw"), None] {
+        match on_disk {
+            Some(text) => room.write("lib.lua", text),
+            None => std::fs::remove_dir_all(room.directory()).expect("removed"),
+        }
+        let log = logged(|| drop(room.decide([says(1, r#"{"opcode":"fill"}"#)])));
+        assert!(log.contains("was started anew"), "{log}");
+        assert_eq!(room.decide([says(1, r#"{"opcode":"text"}"#)])[1], "1 < one!false0!");
+        let status = room.status();
+        assert_eq!((status.generation, status.hash), (2, running.hash.clone()));
+        assert!(status.rejected.is_some(), "what is on disk is still not what runs");
+    }
+    room.write("lib.lua", "return 'two'");
+    room.write("lib2.lua", "return '!'");
+    let next = room.save("local text = require('lib') function on.default(c) c:send(text) end");
+    assert_eq!((next.generation, next.rejected), (3, None));
+    assert_eq!(room.decide([says(1, "{}")])[1], "1 < two");
 }
