@@ -32,7 +32,7 @@ use crate::hub::{Client, Delivery, Hub};
 use crate::message::Message;
 use crate::session::{ClientInfo, SessionId};
 use lane::{Lane, Pace};
-use reload::{Loader, transact};
+use reload::{Loader, Rejection, transact};
 
 /// After this many events the workers get what they caused, even if more are waiting: enough to
 /// make a hand-over cheap per event, few enough that the first of them waits under 0.1 ms.
@@ -86,6 +86,8 @@ pub struct ScriptThread {
     watched: Watched,
     rehearse: Option<Rehearse>,
     workers: Vec<mpsc::Sender<Vec<Delivery>>>,
+    /// Of the version on disk, if it is refused.
+    rejection: Option<Rejection>,
     status: Arc<Mutex<Status>>,
 }
 
@@ -111,6 +113,7 @@ impl ScriptThread {
             watched: setup.watched,
             rehearse: setup.rehearse,
             workers: setup.workers,
+            rejection: None,
             status: Arc::new(Mutex::new(status)),
         };
         thread.watched.set(thread.engine.source().modules.looked_at());

@@ -13,7 +13,7 @@ use crate::script::clock::Clock;
 use crate::script::engine::Engine;
 use crate::script::fault::{HandlerError, LoadError};
 use crate::script::outcome::{Asked, Outcome};
-use crate::script::source::Source;
+use crate::script::source::{LookedAt, Source};
 use crate::script::strikes::Strikes;
 
 /// What every generation is loaded with.
@@ -22,6 +22,24 @@ pub struct Loader {
     pub settings: Map<String, Setting>,
     pub budget: Rc<Budget>,
     pub clock: Clock,
+}
+
+/// A version on disk that was refused, and what was said about it.
+#[derive(PartialEq)]
+pub struct Rejection {
+    hash: Option<String>,
+    looked_at: Vec<LookedAt>,
+    said: String,
+}
+
+impl Rejection {
+    fn new(refused: Option<&Source>, outcome: &Outcome) -> Rejection {
+        Rejection {
+            hash: refused.map(Source::hash),
+            looked_at: refused.map(|source| source.modules.looked_at()).unwrap_or_default(),
+            said: outcome.to_string(),
+        }
+    }
 }
 
 impl Loader {
@@ -50,7 +68,7 @@ impl ScriptThread {
                 Some(rehearse) => rehearse(source, asked),
                 None => self.adopt(&source, asked),
             },
-            Err(error) => self.reject(&error, asked),
+            Err(error) => self.reject(None, &error, asked),
         }
     }
 
@@ -67,20 +85,22 @@ impl ScriptThread {
             // Two who asked at the same time had the same text tested.
             Ok(()) if self.engine.source().is_on_disk(&source.text) => self.keep(asked),
             Ok(()) => self.adopt(&source.fresh(), asked),
-            Err(error) => {
-                self.watch_besides(&source);
-                self.reject(&error, asked);
-            }
+            Err(error) => self.reject(Some(&source), &error, asked),
         }
     }
 
     /// What is on disk is what runs.
     fn keep(&mut self, asked: Asked) {
+        let (generation, hash) = self.version();
+        let outcome = Outcome::Unchanged { generation, hash };
+        self.rejection = None;
         if self.status_mut(|status| status.rejected.take()).is_some() {
             self.announce("the script on disk is again the one that runs");
+        } else if asked.is_some() {
+            // Whoever sends a HUP has no other answer. The watch asks without being asked.
+            tracing::info!("{outcome}");
         }
-        let (generation, hash) = self.version();
-        tell(asked, Outcome::Unchanged { generation, hash });
+        tell(asked, outcome);
     }
 
     fn adopt(&mut self, source: &Source, asked: Asked) {
@@ -91,10 +111,7 @@ impl ScriptThread {
                 let (generation, hash) = self.version();
                 tell(asked, Outcome::Reloaded { generation, hash });
             }
-            Err(error) => {
-                self.watch_besides(source);
-                self.reject(&error, asked);
-            }
+            Err(error) => self.reject(Some(source), &error, asked),
         }
     }
 
@@ -123,6 +140,7 @@ impl ScriptThread {
         self.engine = engine;
         if is_new {
             self.strikes = Strikes::default();
+            self.rejection = None;
             self.status_mut(|status| {
                 *status = Status { generation, hash: source.hash(), rejected: None };
             });
@@ -137,10 +155,22 @@ impl ScriptThread {
         self.watched.set([running, refused.modules.looked_at()].concat());
     }
 
-    fn reject(&self, error: &LoadError, asked: Asked) {
+    /// Goes on with what runs. The log is told once of each version on disk that is refused, however
+    /// often somebody asks for it; `refused` is `None` where it can not even be read.
+    fn reject(&mut self, refused: Option<&Source>, error: &LoadError, asked: Asked) {
         let (generation, hash) = self.version();
-        let outcome = Outcome::Rejected { generation, hash, why: error.to_string() };
-        tracing::error!("{outcome}");
+        let (still, why) = (format!("generation {generation} ({hash})"), error.to_string());
+        let outcome = Outcome::Rejected { generation, hash, why };
+        let rejection = Some(Rejection::new(refused, &outcome));
+        if self.rejection != rejection {
+            tracing::error!("{outcome}");
+            self.rejection = rejection;
+        } else if asked.is_some() {
+            tracing::info!("unchanged: {still}, what is on disk is still rejected");
+        }
+        if let Some(refused) = refused {
+            self.watch_besides(refused);
+        }
         self.status_mut(|status| status.rejected = Some(error.summary()));
         tell(asked, outcome);
     }

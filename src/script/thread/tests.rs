@@ -307,6 +307,42 @@ fn a_rejected_reload_is_one_block_that_names_what_still_runs() {
 }
 
 #[test]
+fn a_rejection_is_logged_once_and_an_unchanged_script_only_for_who_asks() {
+    use tokio::sync::oneshot;
+    let mut room = Room::new("once", "function on.default() end");
+    let lib = room.file.with_file_name("lib.lua");
+    let write = |text: &str| std::fs::write(&lib, text).expect("written");
+    write("");
+    let status = room.save("require('lib') function on.default() end");
+    let running = format!("generation 2 ({})", &status.hash[..6]);
+    let mut logs = |asks: bool| {
+        let (ask, answer) = oneshot::channel();
+        let log = logged(|| room.thread.confined(|thread| thread.reload(asks.then_some(ask))));
+        (log, asks.then(|| answer.blocking_recv().expect("answered").to_string()))
+    };
+    assert_eq!(logs(false), (String::new(), None));
+    let (log, answer) = logs(true);
+    assert!(log.trim_end().ends_with(&format!(": unchanged: {running}")), "{log}");
+    assert_eq!(answer, Some(format!("unchanged: {running}")));
+    // Another version with the same mistake is another one.
+    for text in ["error('no')", "error('no') --", "error('oh') --"] {
+        write(text);
+        let (first, _) = logs(false);
+        assert_eq!(first.matches("ERROR").count(), 1, "{first}");
+        assert_eq!(logs(false).0, "", "the same again");
+        let (log, answer) = logs(true);
+        let still = format!("unchanged: {running}, what is on disk is still rejected");
+        assert!(log.trim_end().ends_with(&still) && log.lines().count() == 1, "{log}");
+        assert!(answer.expect("asked").starts_with("reload rejected, still generation 2 ("));
+    }
+    // What was mended and is broken again is news.
+    write("");
+    assert!(logs(false).0.contains("again the one that runs"));
+    write("error('oh') --");
+    assert_eq!(logs(false).0.matches("ERROR").count(), 1);
+}
+
+#[test]
 fn a_failed_handler_is_one_block_with_the_number_that_the_client_got() {
     let mut room = Room::new("failed-block", "function opcodes.x() error('no') end");
     room.decide([connected(1)]);
