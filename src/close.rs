@@ -24,6 +24,12 @@ pub enum CloseReason {
     TooBig { bytes_max: usize },
     /// The client does not read: its outbound queue is full, or a write made no progress.
     SlowConsumer,
+    /// The client answers no pings: its network is gone, or its machine asleep.
+    Unresponsive,
+    /// A backend said nothing for too long.
+    Idle,
+    /// A web client neither registered nor said anything for too long.
+    Unregistered,
     /// The client claimed names of others too often.
     TooManyClaims,
     /// The script closed the connection.
@@ -40,10 +46,13 @@ impl CloseReason {
         match self {
             CloseReason::Quit | CloseReason::EndOfStream | CloseReason::Broken => 1000,
             CloseReason::ClosedByPeer(code) => code.unwrap_or(1000),
-            CloseReason::GoingAway => 1001,
+            // A client that is there after all comes back on 1001, and does not on 1008.
+            CloseReason::GoingAway | CloseReason::Unresponsive | CloseReason::Idle => 1001,
             CloseReason::Protocol(_) => 1002,
             CloseReason::NotUtf8 => 1007,
-            CloseReason::SlowConsumer | CloseReason::TooManyClaims => 1008,
+            CloseReason::SlowConsumer | CloseReason::TooManyClaims | CloseReason::Unregistered => {
+                1008
+            }
             CloseReason::TooBig { .. } => 1009,
             CloseReason::HandlerFailed | CloseReason::Internal => 1011,
             CloseReason::Script { code, .. } => *code,
@@ -64,6 +73,9 @@ impl CloseReason {
             CloseReason::TooBig { bytes_max } => format!("message over {bytes_max} bytes"),
             CloseReason::SlowConsumer => "slow consumer".to_owned(),
             CloseReason::TooManyClaims => "too many claims of names in use".to_owned(),
+            CloseReason::Unresponsive => "no answer to pings".to_owned(),
+            CloseReason::Idle => "idle for too long".to_owned(),
+            CloseReason::Unregistered => "not registered in time".to_owned(),
             CloseReason::Script { text, .. } => text.clone(),
             CloseReason::HandlerFailed => "handler failed".to_owned(),
             CloseReason::Internal => "internal error".to_owned(),
@@ -83,6 +95,9 @@ impl CloseReason {
             CloseReason::TooBig { .. } => "too_big",
             CloseReason::SlowConsumer => "slow_consumer",
             CloseReason::TooManyClaims => "too_many_claims",
+            CloseReason::Unresponsive => "unresponsive",
+            CloseReason::Idle => "idle",
+            CloseReason::Unregistered => "unregistered",
             CloseReason::Script { .. } => "script",
             CloseReason::HandlerFailed => "handler_failed",
             CloseReason::Internal => "internal_error",

@@ -14,6 +14,7 @@ mod names;
 mod requests;
 mod rooms;
 mod shard;
+mod silence;
 mod transaction;
 mod turn;
 

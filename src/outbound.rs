@@ -6,6 +6,7 @@ use std::io::{self, IoSlice};
 
 use bytes::Bytes;
 
+use crate::config::Limits;
 use crate::transport::Transport;
 
 /// A slice that is smaller than this part of the buffer it would keep alive is copied instead, so
@@ -36,6 +37,13 @@ struct Piece {
 pub struct QueueLimits {
     pub bytes_max: usize,
     pub messages_max: usize,
+}
+
+impl From<&Limits> for QueueLimits {
+    fn from(limits: &Limits) -> QueueLimits {
+        let (bytes_max, messages_max) = (limits.queue_bytes_max, limits.queue_messages_max);
+        QueueLimits { bytes_max, messages_max }
+    }
 }
 
 impl Outbound {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::time::MissedTickBehavior;
 
 use crate::config::Config;
 use crate::connection::{Door, Home, serve};
@@ -27,7 +28,7 @@ pub const INBOX_HAND_OVERS: usize = 64;
 /// Accepted sockets that wait for a worker; then the listeners wait.
 const ARRIVALS: usize = 64;
 
-/// How often stalled clients are looked for.
+/// How often stalled and silent clients are looked for.
 const TICK: Duration = Duration::from_secs(1);
 
 /// A socket that was accepted, on its way to its worker.
@@ -119,7 +120,7 @@ async fn run(
     let mut orders = plan.orders;
     // Tasks of their own: nothing that keeps the turns busy may put them off.
     tokio::task::spawn_local(welcome_all(Rc::clone(&home), accepted));
-    tokio::task::spawn_local(cut_stalled(Rc::clone(&home)));
+    tokio::task::spawn_local(tick(Rc::clone(&home)));
     let turns = async {
         loop {
             tokio::select! {
@@ -170,11 +171,15 @@ fn turn(home: &Home, first: Vec<Delivery>, inbox: &mut mpsc::Receiver<Vec<Delive
     shard.flush();
 }
 
-async fn cut_stalled(home: Rc<Home>) {
+async fn tick(home: Rc<Home>) {
     let mut tick = tokio::time::interval(TICK);
+    // A worker that was late has not been listening either.
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        home.shard.borrow().cut_stalled();
+        // While the script has no room for more, nobody is read from.
+        let listening = home.intake.has_room();
+        home.shard.borrow().tick(listening);
     }
 }
 

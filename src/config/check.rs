@@ -18,6 +18,7 @@ const BYTES: RangeInclusive<u64> = 1..=1 << 40;
 const VM_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 40;
 const COUNT: RangeInclusive<u64> = 1..=100_000_000;
 const MILLIS: RangeInclusive<u64> = 1..=86_400_000;
+const MILLIS_OR_NEVER: RangeInclusive<u64> = 0..=86_400_000;
 
 /// The mistakes in a merged config, each at the place its value was given. Of each kind but the
 /// ranges, only the first is found.
@@ -83,6 +84,10 @@ fn check_ranges(config: &Config) -> Vec<Problem> {
         ("limits.undecided_bytes_max", size(limits.undecided_bytes_max), BYTES),
         ("limits.script_queue_messages_max", size(limits.script_queue_messages_max), COUNT),
         ("limits.script_queue_bytes_max", size(limits.script_queue_bytes_max), BYTES),
+        ("limits.ping_interval_ms", millis(limits.ping_interval), MILLIS_OR_NEVER),
+        ("limits.pings_missed_max", size(limits.pings_missed_max), COUNT),
+        ("limits.unregistered_timeout_ms", millis(limits.unregistered_timeout), MILLIS_OR_NEVER),
+        ("limits.backend_idle_timeout_ms", millis(limits.backend_idle_timeout), MILLIS_OR_NEVER),
         ("limits.linger_timeout_ms", millis(limits.linger_timeout), MILLIS),
         ("script.timers_max", size(config.script.timers_max), COUNT),
         ("store.memory_bytes_max", size(config.store.memory_bytes_max), BYTES),

@@ -266,6 +266,18 @@ pub struct Limits {
     pub script_queue_messages_max: usize,
     /// The same in bytes; at least `message_bytes_max`.
     pub script_queue_bytes_max: usize,
+    /// A web client that has been silent for this long is pinged; 0: never. In whole seconds, as the
+    /// two times below.
+    #[serde(rename = "ping_interval_ms", with = "millis")]
+    pub ping_interval: Duration,
+    /// Pings in a row that may go unanswered; the next one would be one too many.
+    pub pings_missed_max: usize,
+    /// How long a web client that is not registered may send no message; 0: for ever.
+    #[serde(rename = "unregistered_timeout_ms", with = "millis")]
+    pub unregistered_timeout: Duration,
+    /// How long a backend may be silent; 0: for ever.
+    #[serde(rename = "backend_idle_timeout_ms", with = "millis")]
+    pub backend_idle_timeout: Duration,
     /// How long a closing connection waits for its peer to close too.
     #[serde(rename = "linger_timeout_ms", with = "millis")]
     pub linger_timeout: Duration,
@@ -292,6 +304,10 @@ impl Default for Limits {
             undecided_bytes_max: 262_144,
             script_queue_messages_max: 8_192,
             script_queue_bytes_max: 64 * 1024 * 1024,
+            ping_interval: Duration::from_secs(25),
+            pings_missed_max: 2,
+            unregistered_timeout: Duration::from_secs(60),
+            backend_idle_timeout: Duration::from_secs(300),
             linger_timeout: Duration::from_secs(2),
         }
     }

@@ -37,17 +37,13 @@ pub struct Home {
 impl Home {
     pub fn new(worker: u16, config: Arc<Config>, intake: Intake, issuer: Arc<Issuer>) -> Home {
         let limits = &config.limits;
-        let queue_limits = QueueLimits {
-            bytes_max: limits.queue_bytes_max,
-            messages_max: limits.queue_messages_max,
-        };
         Home {
-            shard: RefCell::new(Shard::new(worker, queue_limits, limits.write_stall_timeout)),
+            shard: RefCell::new(Shard::new(worker, limits)),
             message_limits: MessageLimits {
                 depth_max: limits.json_depth_max,
                 opcode_bytes_max: limits.opcode_bytes_max,
             },
-            queue_limits,
+            queue_limits: QueueLimits::from(limits),
             buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             intake,
             issuer,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::silence::Silence;
 use super::turn::Part;
 use crate::close::CloseReason;
 use crate::frame::{self, Encoding};
@@ -21,6 +22,7 @@ pub struct Link {
     pub id: SessionId,
     pub kind: ClientKind,
     pub encoding: Encoding,
+    pub(super) silence: Silence,
     /// Messages of this client that wait for the script's decision.
     undecided: Cell<usize>,
     undecided_bytes: Cell<usize>,
@@ -68,6 +70,7 @@ impl Link {
             id,
             kind,
             encoding,
+            silence: Silence::default(),
             undecided: Cell::new(0),
             undecided_bytes: Cell::new(0),
             awaits_decision: Cell::new(false),
@@ -91,7 +94,11 @@ impl Link {
     // For the connection's task.
 
     pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.output.borrow_mut().transport.poll_read(cx, buffer)
+        let read = self.output.borrow_mut().transport.poll_read(cx, buffer);
+        if matches!(read, Poll::Ready(Ok(1..))) {
+            self.silence.heard();
+        }
+        read
     }
 
     /// Ready when nothing waits to be written, or nothing can be.
@@ -116,6 +123,7 @@ impl Link {
 
     /// One more message of this client waits for its decision.
     pub fn submitted(&self, bytes: usize) {
+        self.silence.spoke();
         self.undecided.set(self.undecided.get() + 1);
         self.undecided_bytes.set(self.undecided_bytes.get() + bytes);
     }
@@ -233,6 +241,12 @@ impl Link {
             // The task waits for the socket from here on.
             self.wake();
         }
+    }
+
+    /// Whether its silence may be the relay's doing: it is not read from while its messages wait, and
+    /// a ping would stand behind what is being written.
+    pub(super) fn is_busy(&self) -> bool {
+        self.undecided.get() > 0 || self.output.borrow().holds()
     }
 
     /// Cuts a client whose socket has taken nothing for `timeout`.

@@ -9,9 +9,11 @@ use slab::Slab;
 
 use super::Delivery;
 use super::link::Link;
+use super::silence::{Patience, Step};
 use super::turn::{Finished, Turn};
 use crate::close::CloseReason;
-use crate::frame::Encoding;
+use crate::config::Limits;
+use crate::frame::{self, Encoding};
 use crate::outbound::QueueLimits;
 use crate::session::{ClientKind, SessionId};
 use crate::transport::Transport;
@@ -21,6 +23,7 @@ pub struct Shard {
     worker: u16,
     queue_limits: QueueLimits,
     stall_timeout: Duration,
+    patience: Patience,
     links: Slab<Rc<Link>>,
     /// The slots of those who receive broadcasts, in no order that means anything.
     members: Vec<u32>,
@@ -30,11 +33,12 @@ pub struct Shard {
 }
 
 impl Shard {
-    pub fn new(worker: u16, queue_limits: QueueLimits, stall_timeout: Duration) -> Shard {
+    pub fn new(worker: u16, limits: &Limits) -> Shard {
         Shard {
             worker,
-            queue_limits,
-            stall_timeout,
+            queue_limits: QueueLimits::from(limits),
+            stall_timeout: limits.write_stall_timeout,
+            patience: Patience::from(limits),
             links: Slab::new(),
             members: Vec::new(),
             turn: Turn::default(),
@@ -88,10 +92,20 @@ impl Shard {
         }
     }
 
-    /// Cuts the clients whose sockets take nothing. To be called about once a second.
-    pub fn cut_stalled(&self) {
+    /// Cuts the clients whose sockets take nothing, pings those who are silent, and ends those who have
+    /// been for too long, unless nobody is listened to now. To be called once a second.
+    pub fn tick(&self, listening: bool) {
         for (_, link) in &self.links {
             link.cut_if_stalled(self.stall_timeout);
+            if !listening || link.is_busy() {
+                link.silence.heard();
+            }
+            let registered = link.place.get().is_some();
+            match link.silence.tick(link.kind, registered, self.patience) {
+                Step::Wait => {}
+                Step::Ping => link.send_frame(frame::ping_frame(b""), self.queue_limits),
+                Step::End(reason) => link.ask_to_end(reason),
+            }
         }
     }
 

@@ -24,6 +24,7 @@ mod raw;
 mod reload;
 mod reload_under_load;
 mod script;
+mod silence;
 mod sniff;
 mod tls;
 mod websocket;
