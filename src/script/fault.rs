@@ -218,8 +218,8 @@ fn plain(error: &mlua::Error) -> (String, String) {
         }
         mlua::Error::RuntimeError(text) | mlua::Error::MemoryError(text) => {
             match text.rsplit_once(&format!("\n{TRACEBACK}")) {
-                Some((message, traceback)) => (message.to_owned(), traceback.to_owned()),
-                None => (text.clone(), String::new()),
+                Some((message, traceback)) => (told(message), traceback.to_owned()),
+                None => (told(text), String::new()),
             }
         }
         mlua::Error::SyntaxError { message, .. } => (message.clone(), String::new()),
@@ -233,6 +233,18 @@ fn plain(error: &mlua::Error) -> (String, String) {
             }
         }
         other => (other.to_string(), String::new()),
+    }
+}
+
+/// Of an error that is no text only its address is left, which tells nobody anything and is another
+/// one each time.
+fn told(message: &str) -> String {
+    match ["table", "function", "userdata", "thread"]
+        .iter()
+        .find(|kind| message.strip_prefix(**kind).is_some_and(|rest| rest.starts_with(": 0x")))
+    {
+        Some(kind) => format!("the error is a {kind}: raise a text, which can be read in the log"),
+        None => message.to_owned(),
     }
 }
 

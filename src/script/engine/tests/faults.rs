@@ -153,3 +153,11 @@ fn a_handler_that_is_defined_after_the_load_is_a_mistake_with_its_line() {
         assert!(error.contains("readonly"), "{error}");
     }
 }
+
+#[test]
+fn an_error_that_is_a_table_is_told_without_its_address() {
+    let mut stage = Stage::new("function opcodes.x() error({why = 'no'}) end");
+    let client = stage.web("/");
+    let error = stage.says(&client, r#"{"opcode":"x"}"#).expect_err("fails").to_string();
+    assert!(error.starts_with("scripts/opcodes.lua:1: the error is a table: raise a"), "{error}");
+}
