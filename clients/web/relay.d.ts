@@ -152,13 +152,13 @@ export class Relay<Messages extends object = Record<string, Message>> {
   send(message: object | string): Promise<Ack>;
 
   /** To all other registered web clients. The opcode is `broadcast`, or one that is acted on by nobody. */
-  broadcast(message: object): Promise<Ack>;
+  broadcast(message: object | string): Promise<Ack>;
 
   /** To the web client of this uuid, or the backend of this ident. */
-  feedback(to: string | { ident: string }, message: object): Promise<Ack>;
+  feedback(to: string | { ident: string }, message: object | string): Promise<Ack>;
 
   /** Comes back, as a message of the opcode `echo`. */
-  echo(message?: object): Promise<Ack>;
+  echo(message?: object | string): Promise<Ack>;
 
   /**
    * Registers under this uuid from now on, as soon as the client is ready. If the relay refuses, it

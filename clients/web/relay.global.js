@@ -1,6 +1,6 @@
 (() => {
 "use strict";
-// The JavaScript client of relay. README.md says what it promises, relay.d.ts what there is to call.
+// The JavaScript client of relay. README.md says what it promises, relay.d.ts what it offers.
 
 const DEFAULTS = {
   uuid: undefined,
@@ -20,7 +20,7 @@ const DEFAULTS = {
 
 // Ends that a new connection would not mend: quit, policy, too big.
 const FINAL = [1000, 1008, 1009];
-// Ends that all clients hear at the same moment: going away, restart, full.
+// Ends that all hear at once: going away, restart, full.
 const SPREAD = [1001, 1012, 1013];
 // Refusals of a uuid that may be over soon.
 const PASSING = /^(uuid_taken|closing|handler_)/;
@@ -29,18 +29,19 @@ const CLAIMS_MAX = 4;
 // The relay may take 5 s to find out whether the owner of a uuid is alive.
 const POLLS_MAX = 40;
 const POLL_MS = 250;
-// A connection that was good for so long starts the back-off anew.
+// A connection that was good for so long ends the back-off.
 const STABLE_MS = 5_000;
-// No JSON: the relay acknowledges it and does nothing else, whatever its script says.
+// No JSON: it is acknowledged, and no script sees it.
 const PROBE = "ping";
 const STATUS = Symbol("status");
 const EVENTS = ["online", "offline", "pageshow", "pagehide", "visibilitychange"];
 
 const utf8 = new TextEncoder();
 const ignore = () => {};
+const fields = (message) => (typeof message === "string" ? { message } : message);
 const report = (error) => (globalThis.reportError ?? console.error)(error);
 
-/** A version 4 uuid. crypto.randomUUID would do, but pages on plain http do not have it. */
+/** A version 4 uuid. Pages on plain http have no crypto.randomUUID. */
 function newUuid() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 0x0f) | 0x40;
@@ -134,7 +135,8 @@ class Relay {
     const text = typeof message === "string" ? message : JSON.stringify(message);
     if (text === undefined) throw new TypeError("a message has to have a JSON form");
     const size = utf8.encode(text).length;
-    const taken = new Promise((resolve, reject) => {
+    const claims = this.#names && message.opcode === "uuid";
+    const taken = claims ? this.register(message.message) : new Promise((resolve, reject) => {
       const problem = this.#problem(size);
       if (problem) return reject(problem);
       this.#bytes += size;
@@ -146,22 +148,22 @@ class Relay {
       if (this.status === "ready") this.#push(entry);
       else this.#queue.push(entry);
     });
-    // Whoever does not look at the outcome does not mean to end a Node process with it.
+    // An outcome that nobody looks at is not to end a Node process.
     taken.catch(ignore);
     return taken;
   }
 
   broadcast(message) {
-    return this.send({ opcode: "broadcast", ...message });
+    return this.send({ opcode: "broadcast", ...fields(message) });
   }
 
   feedback(to, message) {
     const address = typeof to === "string" ? { uuid: to } : { ident: to.ident };
-    return this.send({ ...message, opcode: "feedback", ...address });
+    return this.send({ ...fields(message), opcode: "feedback", ...address });
   }
 
   echo(message) {
-    return this.send({ ...message, opcode: "echo" });
+    return this.send({ ...fields(message), opcode: "echo" });
   }
 
   async register(uuid) {
@@ -181,6 +183,7 @@ class Relay {
   quit() {
     if (this.status !== "ready") return Promise.resolve(this.close());
     const taken = this.send({ opcode: "quit" });
+    taken.catch(() => this.close());
     this.#over = true;
     return taken;
   }
@@ -222,8 +225,8 @@ class Relay {
       message = JSON.parse(text);
     } catch {} // Handlers of everything get it as undefined.
     const { opcode, uuid, ref, code } = message ?? {};
-    // Anybody can broadcast a `ready` or a `next`, but who does not know this client's uuid can not
-    // make one that counts.
+    // Anybody can broadcast a `ready` or a `next`, but only who knows this client's uuid makes one
+    // that counts.
     if (opcode === "ready" && !this.#greeted) {
       this.#greet(uuid).catch((error) => error instanceof RelayError || report(error));
     } else if (opcode === "next" && (!this.#names || this.#names.includes(uuid))) {

@@ -170,7 +170,10 @@
 
   function send(text) {
     const entry = list("out", text);
-    relay.send(text).then(
+    const { opcode, message } = JSON.parse(text) ?? {};
+    // So that the page knows its new name, too.
+    const taken = opcode === "uuid" ? relay.register(message) : relay.send(text);
+    taken.then(
       () => entry.tell("taken"),
       (error) => entry.tell(error.message, true),
     );

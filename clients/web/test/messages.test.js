@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
 
-import { Inbox, RelayProcess, inTime, startNetwork } from "../../../tests/js/harness.js";
+import { Inbox, RelayProcess, eventually, inTime, startNetwork } from "../../../tests/js/harness.js";
 import { connect, connected, hears } from "./clients.js";
 
 const relay = new RelayProcess();
@@ -19,6 +19,34 @@ test("a broadcast reaches the others", async (t) => {
   assert.equal(await hears(two), '{"opcode":"chat","text":"hello"}');
   await one.echo({ mark: 1 });
   assert.equal(await hears(one), '{"mark":1,"opcode":"echo"}', "it does not hear its own");
+});
+
+test("a text becomes the field message", async (t) => {
+  const [one, two] = [await connected(t, relay.ws()), await connected(t, relay.ws())];
+  await one.broadcast("hello");
+  assert.equal(await hears(two), '{"opcode":"broadcast","message":"hello"}');
+  await one.feedback(two.uuid, "half");
+  assert.deepEqual(JSON.parse(await hears(two)).message, "half");
+  await one.echo("hi");
+  assert.equal(await hears(one), '{"message":"hi","opcode":"echo"}');
+});
+
+test("an object with the opcode uuid registers", async (t) => {
+  const [page, other] = [await connected(t, relay.ws()), await connected(t, relay.ws())];
+  await page.send({ opcode: "uuid", message: "sent-by-hand" });
+  assert.equal(page.uuid, "sent-by-hand");
+  await page.echo({ mark: 1 });
+  assert.equal(await hears(page), '{"mark":1,"opcode":"echo"}');
+  await other.feedback("sent-by-hand", "half");
+  assert.equal(JSON.parse(await hears(page)).message, "half");
+});
+
+test("quit ends a client whose queue is full", async (t) => {
+  const page = await connected(t, relay.ws(), { queueMessagesMax: 3 });
+  const sent = [1, 2, 3].map((n) => page.echo({ n }));
+  await assert.rejects(page.quit(), { code: "queue_full" });
+  await Promise.allSettled(sent);
+  await eventually("it is closed", () => page.status === "closed");
 });
 
 test("feedback reaches one, by uuid or ident", async (t) => {

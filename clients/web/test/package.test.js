@@ -37,7 +37,7 @@ test("the package is what it says, and depends on nothing", async () => {
   const [{ files }] = [JSON.parse(packed.stdout)].flat();
   assert.deepEqual(
     files.map(({ path }) => path).sort(),
-    ["README.md", "package.json", "relay.d.ts", "relay.global.js", "relay.js"],
+    ["LICENSE", "README.md", "package.json", "relay.d.ts", "relay.global.js", "relay.js"],
   );
   const { dependencies, exports } = JSON.parse(await text("package.json"));
   assert.equal(dependencies, undefined);
