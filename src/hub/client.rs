@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::attributes::Attributes;
-use crate::session::{ClientInfo, SessionId};
+use crate::session::{ClientInfo, Scheme, SessionId};
 
 /// A connected client as the script thread sees it. Shared by the hub and the script's objects;
 /// one that outlives its connection only tells what it knows.
@@ -51,6 +51,13 @@ impl Client {
     /// The uuid it is registered under, if it is registered.
     pub fn uuid(&self) -> Option<Arc<str>> {
         self.uuid.borrow().clone()
+    }
+
+    /// Whether it asked for an ident that another one holds, on a raw socket. Old PHP clients, which
+    /// would take a word about it for their next answer, have idents on WebSockets only.
+    pub fn is_deaf_to_its_ident(&self) -> bool {
+        let raw = matches!(self.info.scheme, Scheme::Tcp | Scheme::Ssl);
+        raw && self.info.ident.is_some() && self.ident.is_none()
     }
 
     /// The ident it holds and is addressed by.

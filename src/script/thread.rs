@@ -276,6 +276,10 @@ impl ScriptThread {
                 &ErrorReply::new("handler_failed").reference(Some("connect")).id(&id),
             );
             self.act(|hub| hub.close(&client, CloseReason::HandlerFailed));
+        } else if client.is_deaf_to_its_ident() {
+            let text = "another client has this ident: nothing for it comes here";
+            let reply = ErrorReply::new("ident_taken").message(Some(text));
+            self.reply(client.id(), &reply.reference(Some("connect")));
         }
     }
 

@@ -375,3 +375,19 @@ fn a_script_logs_with_its_generation() {
         ]
     );
 }
+
+#[test]
+fn who_asks_for_an_ident_that_is_taken_is_told() {
+    let mut room = Room::new("ident", DEFAULT_SCRIPT);
+    let backend =
+        |serial, ident| Event::Connected(Box::new(info(serial, ClientKind::Backend, "/", ident)));
+    let took = room.decide([
+        backend(1, Some("billing")),
+        backend(2, Some("billing")),
+        backend(3, Some("mailing")),
+        backend(4, None),
+    ]);
+    assert_eq!(took.len(), 5, "{took:?}");
+    let told = "2 < {\"opcode\":\"error\",\"code\":\"ident_taken\",";
+    assert!(took[2].starts_with(told) && took[2].ends_with("\"ref\":\"connect\"}"), "{took:?}");
+}
