@@ -28,18 +28,16 @@ const SETTLE: Duration = Duration::from_millis(300);
 pub fn connects(extent: &Extent, table: &mut Table) -> io::Result<()> {
     let servers =
         [Server::limit(Work::Echo, Limit::PerMessage)?, Relay::default().start(&extent.scratch)?];
-    let mut generators = Vec::new();
-    for server in &servers {
-        generators.push(Generator::start(server.addr, None)?);
-    }
     let (mut per_second, mut per_cpu_second) = (vec![Vec::new(); 2], vec![Vec::new(); 2]);
     // The first round warms up.
     for round in 0..=extent.rounds {
-        for (at, (server, generator)) in servers.iter().zip(&mut generators).enumerate() {
+        for (at, server) in servers.iter().enumerate() {
+            // A new one has a source address of its own: ports that were used rest for a minute.
+            let mut generator = Generator::start(server.addr, None)?;
             let before = server.cpu_nanos()?;
             let took = generator.connect(Role::WebSender, CONNECTS)?;
             let used = server.cpu_nanos()? - before;
-            generator.close()?;
+            drop(generator);
             thread::sleep(SETTLE);
             if round > 0 {
                 per_second[at].push(CONNECTS as f64 / took.as_secs_f64());

@@ -35,8 +35,6 @@ pub enum Order {
         count: usize,
     },
     Run(Run),
-    /// Close all connections.
-    Close,
 }
 
 /// What came of it.
@@ -44,7 +42,6 @@ pub enum Order {
 pub enum Answer {
     Connected { nanos: u64 },
     Ran(Outcome),
-    Closed,
 }
 
 /// Where a generator connects to and from.
@@ -89,10 +86,6 @@ impl Generator {
             Answer::Ran(outcome) => Ok(outcome),
             answer => Err(io::Error::other(format!("{answer:?}"))),
         }
-    }
-
-    pub fn close(&mut self) -> io::Result<()> {
-        self.ask(&Order::Close).map(drop)
     }
 
     fn ask(&mut self, order: &Order) -> io::Result<Answer> {
@@ -148,12 +141,6 @@ pub fn generate(plan: &str) -> io::Result<()> {
                 Answer::Connected { nanos: began.elapsed().as_nanos() as u64 }
             }
             Order::Run(settings) => Answer::Ran(run(&mut clients, &settings)?),
-            Order::Close => {
-                clients.all.clear();
-                clients.receivers.clear();
-                clients.senders.clear();
-                Answer::Closed
-            }
         };
         println!("{}", serde_json::to_string(&answer)?);
     }
