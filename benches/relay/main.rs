@@ -1,10 +1,10 @@
 //! How relay compares with servers that do nothing but the work itself: the real binary with the
 //! shipped script, two bare limits (`limit`), and a load generator (`generator`), measured in turn.
 //!
-//! `cargo bench --bench relay` takes about three minutes, `-- --full` the whole table; further words
-//! choose what is measured by its name, as in `-- fanout memory`. What counts is CPU time of the
-//! server, and its ratio within one run; docs/performance.md has the method. Nothing is asserted by
-//! time: the machine may be busy.
+//! `cargo bench --bench relay` takes about two minutes, `-- --full` ten for the whole table; further
+//! words choose what is measured by its name, as in `-- fanout memory`. What counts is CPU time of
+//! the server, and its ratio within one run; docs/performance.md has the method. Nothing is asserted
+//! by time: the machine may be busy.
 
 mod cases;
 mod client;
