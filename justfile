@@ -24,9 +24,9 @@ deny:
 test *words:
     tests/run.sh {{ words }}
 
-# The benchmarks: dispatch, isolation; as in: just bench dispatch
-bench name:
-    cargo bench --bench {{ name }}
+# The benchmarks: relay, dispatch, wire, isolation; as in: just bench relay --full
+bench name *words:
+    cargo bench --bench {{ name }} -- {{ words }}
 
 # All that has to hold before a merge.
 ci:

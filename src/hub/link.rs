@@ -270,7 +270,7 @@ impl Link {
     }
 
     /// PHP clients read once per message and take what comes for one JSON.
-    fn one_by_one(&self) -> bool {
+    pub(super) fn one_by_one(&self) -> bool {
         self.kind == ClientKind::Backend
     }
 

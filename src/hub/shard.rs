@@ -206,7 +206,7 @@ impl Shard {
         for (slot, share) in turn.single_clients() {
             let Some(link) = self.links.get(slot as usize) else { continue };
             parts.clear();
-            share.parts(link.place.get().is_some(), &mut parts);
+            share.parts(link.place.get().is_some(), link.one_by_one(), &mut parts);
             link.turn.set(self.turns);
             link.write(&parts, self.queue_limits);
         }

@@ -182,7 +182,9 @@ pub struct Share<'a> {
 
 impl<'a> Share<'a> {
     /// Its parts in order. `member`: whether the client receives broadcasts at the turn's end.
-    pub fn parts(&self, member: bool, parts: &mut Vec<Part<'a>>) {
+    /// `one_by_one`: whether each message is to be a part of its own; else frames that lie one behind
+    /// the other are one, because a plain write is cheaper than a vectored one.
+    pub fn parts(&self, member: bool, one_by_one: bool, parts: &mut Vec<Part<'a>>) {
         // The first change of membership tells what it was before; without one it did not change.
         let mut receives = self
             .marks
@@ -193,18 +195,28 @@ impl<'a> Share<'a> {
                 _ => None,
             })
             .unwrap_or(member);
-        let mut at = 0;
+        let (mut at, mut joint) = (0, None);
         for (_, mark) in self.marks {
-            if receives {
+            if receives && at < mark.at {
                 self.push_log(at, mark.at, parts);
+                joint = None;
             }
             at = mark.at;
             match mark.what {
-                What::Insert { from, to } => parts.push(Part {
-                    buffer: &self.turn.aside,
-                    bytes: &self.turn.aside[from..to],
-                    messages: 1,
-                }),
+                What::Insert { from, to } => {
+                    joint = match (joint, parts.last_mut()) {
+                        (Some((start, end)), Some(last)) if end == from && !one_by_one => {
+                            last.bytes = &self.turn.aside[start..to];
+                            last.messages += 1;
+                            Some((start, to))
+                        }
+                        _ => {
+                            let (buffer, bytes) = (&self.turn.aside, &self.turn.aside[from..to]);
+                            parts.push(Part { buffer, bytes, messages: 1 });
+                            Some((from, to))
+                        }
+                    };
+                }
                 What::Skip { to } => at = to,
                 What::Join => receives = true,
                 What::Leave => receives = false,
@@ -229,7 +241,7 @@ mod tests {
     fn texts(turn: &Finished, slot: u32, member: bool) -> (String, Vec<usize>) {
         let mut parts = Vec::new();
         match turn.single_clients().find(|(s, _)| *s == slot) {
-            Some((_, share)) => share.parts(member, &mut parts),
+            Some((_, share)) => share.parts(member, false, &mut parts),
             None => parts.extend(turn.common().filter(|_| member)),
         }
         let bytes: Vec<u8> = parts.iter().flat_map(|part| part.bytes).copied().collect();
@@ -275,6 +287,25 @@ mod tests {
         assert_eq!(texts(&turn, 2, true).0, "1rbs2");
         assert_eq!(texts(&turn, 3, true).0, "rs2");
         assert_eq!(texts(&turn, 3, false).0, "rs");
+    }
+
+    #[test]
+    fn neighbours_are_one_part_unless_they_go_one_by_one() {
+        let mut turn = Turn::default();
+        turn.send(1, b"a", Encoding::WebSocket);
+        turn.send(1, b"b", Encoding::WebSocket);
+        turn.send(2, b"x", Encoding::WebSocket);
+        turn.send(1, b"c", Encoding::WebSocket);
+        turn.broadcast(b"1", None);
+        turn.send(1, b"d", Encoding::WebSocket);
+        turn.send(1, b"e", Encoding::WebSocket);
+        let turn = turn.finish();
+        assert_eq!(texts(&turn, 1, true), ("abc1de".to_owned(), vec![2, 1, 1, 2]));
+        assert_eq!(texts(&turn, 1, false), ("abcde".to_owned(), vec![2, 3]));
+        let (_, share) = turn.single_clients().next().expect("a share");
+        let mut parts = Vec::new();
+        share.parts(true, true, &mut parts);
+        assert_eq!(parts.iter().map(|part| part.messages).collect::<Vec<_>>(), [1; 6]);
     }
 
     #[test]
