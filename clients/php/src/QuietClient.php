@@ -6,12 +6,12 @@ namespace Relay;
 
 use Relay\Exception\ConnectionFailed;
 use Relay\Exception\ConnectionLost;
-use Relay\Exception\RelayException;
 use Relay\Exception\Timeout;
 
 /**
  * Best effort: every call returns whether the relay took the message, and throws nothing, whatever
- * is wrong with the relay, the network, the URL or the message.
+ * is wrong with the relay, the network, the URL or the message. An argument of a wrong type is a
+ * TypeError here too.
  *
  * A page must not get slow either. So the timeouts are short, and after a failure the relay is left
  * alone for a pause: a page with a hundred calls waits for one timeout, not for a hundred.
@@ -91,7 +91,8 @@ final class QuietClient implements Sender
             $done = $call($this->client);
             $this->reported = null;
             return $done;
-        } catch (RelayException $trouble) {
+        } catch (\Throwable $trouble) {
+            // Not a RelayException alone: a message may hold objects, and their jsonSerialize() may throw.
             $isOfTheRelay = $trouble instanceof ConnectionFailed
                 || $trouble instanceof ConnectionLost
                 || $trouble instanceof Timeout;
@@ -103,7 +104,7 @@ final class QuietClient implements Sender
         }
     }
 
-    private function tell(RelayException $trouble): void
+    private function tell(\Throwable $trouble): void
     {
         if ($this->reported === $trouble->getMessage()) {
             return;

@@ -119,6 +119,24 @@ final class QuietTest extends TestCase
         self::assertCount(6, $this->reports);
     }
 
+    public function testAnObjectThatCannotBeEncodedBreaksNoPage(): void
+    {
+        $relay = new Relay();
+        $quiet = $this->quiet($relay->url('tcp'), 3600.0, $relay->options());
+        $object = new class implements \JsonSerializable {
+            public function jsonSerialize(): never
+            {
+                throw new \DomainException('no invoice');
+            }
+        };
+        self::assertFalse($quiet->send(['opcode' => 'x', 'object' => $object]));
+        self::assertFalse($quiet->progress('u', 5, '', ['object' => $object]));
+        self::assertCount(1, $this->reports);
+        self::assertSame('relay: no invoice', $this->reports[0][1]);
+        self::assertInstanceOf(\DomainException::class, $this->reports[0][2]['exception']);
+        self::assertTrue($quiet->broadcast('nothing of it is out'));
+    }
+
     public function testAReportThatFailsBreaksNoPage(): void
     {
         $log = tempnam(sys_get_temp_dir(), 'relay');
