@@ -16,12 +16,9 @@ function relay_url(): string
     return getenv('RELAY_URL') ?: 'tcp://127.0.0.1:8083';
 }
 
-/**
- * A job may wait a little for its relay, but not long, and not often (see QuietClient).
- */
 function relay_options(): Options
 {
-    return new Options(connectTimeout: 0.5, timeout: 1.0, cafile: getenv('RELAY_CAFILE') ?: null);
+    return new Options(cafile: getenv('RELAY_CAFILE') ?: null);
 }
 
 /**

@@ -23,6 +23,9 @@ use Relay\Exception\Timeout;
  */
 final class Client implements Sender
 {
+    /** Seconds, where the options say nothing. */
+    private const CONNECT_TIMEOUT = 5.0;
+    private const TIMEOUT = 5.0;
     /** So much may wait for receive(). Who never calls it would else fill the memory with it. */
     private const INBOX_MESSAGES_MAX = 4096;
     private const INBOX_BYTES_MAX = 67_108_864;
@@ -45,7 +48,7 @@ final class Client implements Sender
     public function __construct(string $url, ?Options $options = null)
     {
         $this->url = Url::parse($url);
-        $this->options = $options ?? new Options();
+        $this->options = ($options ?? new Options())->withTimeouts(self::CONNECT_TIMEOUT, self::TIMEOUT);
     }
 
     /**

@@ -31,7 +31,7 @@ final class QuietClient implements Sender
     private $report;
 
     /**
-     * @param ?Options $options by default with short timeouts
+     * @param ?Options $options whose timeouts are short where none are given
      * @param ?callable(string, string, array<string, mixed>): mixed $report gets each trouble once:
      *     level, message and context, as the log() of a PSR-3 logger does: `$logger->log(...)`.
      *     By default it goes to PHP's error log.
@@ -43,7 +43,7 @@ final class QuietClient implements Sender
         ?callable $report = null,
         private readonly float $pause = 10.0,
     ) {
-        $this->options = $options ?? new Options(connectTimeout: self::CONNECT_TIMEOUT, timeout: self::TIMEOUT);
+        $this->options = ($options ?? new Options())->withTimeouts(self::CONNECT_TIMEOUT, self::TIMEOUT);
         $this->report = $report;
         $this->pauseEnd = Deadline::in(0);
     }

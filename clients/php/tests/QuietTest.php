@@ -58,6 +58,23 @@ final class QuietTest extends TestCase
         self::assertCount(1, $this->reports);
     }
 
+    public function testItsTimeoutsAreShortWhateverElseIsSet(): void
+    {
+        foreach (['says nothing', 'no ack'] as $fault) {
+            $server = new FaultServer($fault);
+            $quiet = $this->quiet($server->url(), 10.0, new Options(cafile: '/nowhere.pem'));
+            $began = hrtime(true);
+            self::assertFalse($quiet->broadcast('x'));
+            // A second at most; with the timeouts of a Client it would be five.
+            self::assertLessThan(4, (hrtime(true) - $began) / 1e9);
+        }
+        $server = new FaultServer('no ack');
+        $quiet = $this->quiet($server->url(), 10.0, new Options(timeout: 2.0));
+        $began = hrtime(true);
+        self::assertFalse($quiet->broadcast('x'));
+        self::assertGreaterThan(1.9, (hrtime(true) - $began) / 1e9, 'what is asked for is kept');
+    }
+
     public function testARelayThatHangsIsLeftAloneToo(): void
     {
         $server = new FaultServer('no ack');

@@ -82,6 +82,22 @@ final class ValuesTest extends TestCase
         new Options(...$options);
     }
 
+    public function testTimeoutsAreFilledInAndNothingElseChanges(): void
+    {
+        $options = new Options(
+            ident: 'a',
+            timeout: 2.0,
+            headers: ['X' => 'b'],
+            cafile: 'c',
+            capath: 'd',
+            peerName: 'e',
+            verify: false,
+            messageBytesMax: 7,
+        );
+        $filled = $options->withTimeouts(0.5, 1.0);
+        self::assertEquals(['connectTimeout' => 0.5] + get_object_vars($options), get_object_vars($filled));
+    }
+
     public function testCertificatesAreCheckedUnlessToldOtherwise(): void
     {
         $tls = (new Options(cafile: 'ca.pem', capath: 'certs'))->tls('example.org');
