@@ -26,6 +26,7 @@ final class Check
     public const USAGE = 64;
     public const UNAVAILABLE = 69;
     public const PROTOCOL = 76;
+    public const UNTRUSTED = 77;
 
     private const ROUND_TRIPS = 10;
 
@@ -135,7 +136,7 @@ final class Check
             $this->say('', '', 'certificate ' . $certificate->description());
             throw new Failure(
                 'tls',
-                self::UNAVAILABLE,
+                self::UNTRUSTED,
                 'this certificate is not trusted',
                 $certificate->cures($this->arguments->options->peerName ?? $url->host),
             );
