@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Relay\Tests;
 
 use PHPUnit\Framework\TestCase;
+use Relay\Client;
 use Relay\Deadline;
 use Relay\Exception\InvalidMessage;
 use Relay\Exception\InvalidOption;
@@ -150,6 +151,43 @@ final class ValuesTest extends TestCase
                 ['uuid' => 'x', 'opcode' => 'quit', 'text' => 't'],
             ),
         );
+    }
+
+    public function testAListIsNoMessage(): void
+    {
+        foreach (
+            [
+                fn () => Message::addressed(['opcode' => 'broadcast'], ['x']),
+                fn () => Message::progress(5, '', ['x']),
+            ] as $list
+        ) {
+            try {
+                $list();
+                self::fail('it was taken');
+            } catch (InvalidMessage $error) {
+                self::assertStringContainsString('this is a list', $error->getMessage());
+            }
+        }
+    }
+
+    public function testNobodyIsNoAddress(): void
+    {
+        // Told before anything is connected.
+        $client = new Client('tcp://127.0.0.1:1');
+        foreach (
+            [
+                fn () => $client->feedback('', 'x'),
+                fn () => $client->feedbackIdent('', 'x'),
+                fn () => $client->progress('', 5),
+            ] as $call
+        ) {
+            try {
+                $call();
+                self::fail('it was taken');
+            } catch (InvalidMessage $error) {
+                self::assertMatchesRegularExpression('/\Athe (uuid|ident) is empty\z/', $error->getMessage());
+            }
+        }
     }
 
     public function testAPercentageIsANumber(): void
