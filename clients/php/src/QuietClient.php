@@ -6,6 +6,7 @@ namespace Relay;
 
 use Relay\Exception\ConnectionFailed;
 use Relay\Exception\ConnectionLost;
+use Relay\Exception\Refused;
 use Relay\Exception\Timeout;
 
 /**
@@ -95,7 +96,8 @@ final class QuietClient implements Sender
             // Not a RelayException alone: a message may hold objects, and their jsonSerialize() may throw.
             $isOfTheRelay = $trouble instanceof ConnectionFailed
                 || $trouble instanceof ConnectionLost
-                || $trouble instanceof Timeout;
+                || $trouble instanceof Timeout
+                || ($trouble instanceof Refused && $trouble->reason === Refused::IDENT_TAKEN);
             if ($isOfTheRelay) {
                 $this->pauseEnd = Deadline::in($this->pause);
             }

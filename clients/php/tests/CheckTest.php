@@ -107,6 +107,15 @@ final class CheckTest extends TestCase
         }
     }
 
+    public function testANameThatIsTaken(): void
+    {
+        $server = new FaultServer('the name is taken');
+        [$output, $code] = self::check($server->url(), '--ident', 'billing');
+        self::assertSame(77, $code, $output);
+        self::assertStringContainsString('FAIL  ident', $output);
+        self::assertStringContainsString('another name', $output);
+    }
+
     public function testUsage(): void
     {
         $wrong = [

@@ -136,6 +136,15 @@ final class QuietTest extends TestCase
         self::assertCount(6, $this->reports);
     }
 
+    public function testANameThatIsTakenIsLeftAloneForAWhile(): void
+    {
+        $server = new FaultServer('the name is taken');
+        $quiet = $this->quiet($server->url(), 3600.0, new Options(ident: 'billing'));
+        self::assertFalse($quiet->broadcast('x'));
+        self::assertFalse($quiet->broadcast('x'), 'the second connection would be taken');
+        self::assertCount(1, $this->reports);
+    }
+
     public function testAnObjectThatCannotBeEncodedBreaksNoPage(): void
     {
         $relay = new Relay();

@@ -29,7 +29,7 @@ final class Arguments
           --help
 
         Exit codes: 0 all is well, 64 usage, 69 no connection, 76 what answers is no relay,
-        77 a certificate that is not trusted
+        77 a certificate that is not trusted, or a name that is taken
 
         TEXT;
 
