@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { tmpdir } from "node:os";
+import { relative } from "node:path";
 import { createInterface } from "node:readline";
 import { test } from "node:test";
 
@@ -13,13 +15,17 @@ useChromium();
 /** How the backend and the page reach the relay: the URL of the one decides that of the other. */
 const WAYS = {
   ws: (relay) => ({ RELAY_URL: `tcp://127.0.0.1:${relay.port}` }),
-  wss: (relay) => ({ RELAY_URL: `wss://localhost:${relay.port}`, RELAY_CAFILE: relay.certificate }),
+  // A path from where the server is started, as in the README.
+  wss: (relay) => ({ RELAY_URL: `wss://localhost:${relay.port}`, RELAY_CAFILE: relative(STARTED_IN, relay.certificate) }),
 };
 
-/** Serves the demo as its README says; returns its URL. */
+const STARTED_IN = tmpdir();
+
+/** Serves the demo as its README says, from a shell; returns its URL. */
 async function startDemo(t, environment) {
-  const php = spawn("php", ["-S", "127.0.0.1:0", "-t", shipped("clients/php/demo")], {
+  const php = spawn("sh", ["-c", 'exec php -S 127.0.0.1:0 -t "$0"', shipped("clients/php/demo")], {
     stdio: ["ignore", "ignore", "pipe"],
+    cwd: STARTED_IN,
     env: { ...process.env, PHP_CLI_SERVER_WORKERS: "4", ...environment },
     // A group of its own: the workers do not end with their parent.
     detached: true,

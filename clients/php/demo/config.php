@@ -18,7 +18,25 @@ function relay_url(): string
 
 function relay_options(): Options
 {
-    return new Options(cafile: getenv('RELAY_CAFILE') ?: null);
+    return new Options(cafile: relay_cafile());
+}
+
+/**
+ * RELAY_CAFILE, relative to where the server was started, or else to the top of the repository. The
+ * server works in the directory of the script that it runs; where it was, the shell has left in PWD.
+ */
+function relay_cafile(): ?string
+{
+    $file = getenv('RELAY_CAFILE') ?: null;
+    if ($file === null || str_starts_with($file, '/')) {
+        return $file;
+    }
+    foreach ([getenv('PWD') ?: '', dirname(__DIR__, 3)] as $directory) {
+        if ($directory !== '' && is_file("$directory/$file")) {
+            return "$directory/$file";
+        }
+    }
+    return $file;
 }
 
 /**
