@@ -26,7 +26,7 @@ final class Client implements Sender
     /** Seconds, where the options say nothing. */
     private const CONNECT_TIMEOUT = 5.0;
     private const TIMEOUT = 5.0;
-    /** No JSON, so it is acked and dropped; with its brackets, a raw stream knows at once that it is whole. */
+    /** No JSON, so it is acked and dropped; by its brackets, a raw stream knows at once that it is whole. */
     private const PROBE = '{ping}';
     /** So much may wait for receive(). Who never calls it would else fill the memory with it. */
     private const INBOX_MESSAGES_MAX = 4096;
@@ -72,7 +72,8 @@ final class Client implements Sender
      * it is connected.
      *
      * @throws ConnectionFailed
-     * @throws Refused somebody else has the name (reason `ident_taken`); nothing was sent
+     * @throws Refused somebody else has the name (reason `ident_taken`); nothing was sent. Relays tell
+     *     so over tcp and ssl alone.
      */
     public function connect(): static
     {
@@ -86,7 +87,7 @@ final class Client implements Sender
             $connection = Connection::open($this->url, $this->options, $deadline);
             try {
                 $uuid = $this->ready($connection->receive($deadline));
-                if ($this->options->ident !== null) {
+                if ($this->options->ident !== null && !$this->url->isWebSocket()) {
                     $this->claim($connection, $deadline);
                 }
                 [$this->connection, $this->uuid] = [$connection, $uuid];
@@ -392,7 +393,8 @@ final class Client implements Sender
 
     /**
      * Waits until it is clear that the name is this client's. A relay says right behind `ready` that it
-     * is not, so before the ack of anything.
+     * is not, so before the ack of anything. Not on a WebSocket: old clients there would take it for
+     * their next answer.
      */
     private function claim(Connection $connection, Deadline $deadline): void
     {

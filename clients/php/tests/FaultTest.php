@@ -118,22 +118,10 @@ final class FaultTest extends TestCase
         self::assertSame(['opcode' => 'x', 'n' => 1], $client->receive(0));
     }
 
-    /**
-     * @return iterable<string, array{string}>
-     */
-    public static function plainSchemes(): iterable
-    {
-        yield 'tcp' => ['tcp'];
-        yield 'ws' => ['ws'];
-    }
-
-    /**
-     * @dataProvider plainSchemes
-     */
-    public function testANameThatIsTakenIsToldAsItConnects(string $scheme): void
+    public function testANameThatIsTakenIsToldAsItConnects(): void
     {
         $server = new FaultServer('the name is taken');
-        $client = new Client($server->url($scheme), new Options(ident: 'billing'));
+        $client = new Client($server->url(), new Options(ident: 'billing'));
         $refused = self::trouble(fn () => $client->connect());
         self::assertInstanceOf(Refused::class, $refused);
         self::assertSame(['ident_taken', 'connect'], [$refused->reason, $refused->ref]);
