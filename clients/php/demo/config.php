@@ -40,6 +40,15 @@ function relay_cafile(): ?string
 }
 
 /**
+ * How long a step of the work takes, more or less: all sixty some 22 s, or as DEMO_STEP_MS says.
+ */
+function step_microseconds(): int
+{
+    $milliseconds = getenv('DEMO_STEP_MS');
+    return 1000 * (is_numeric($milliseconds) ? max(0, min(1000, (int) $milliseconds)) : 375);
+}
+
+/**
  * Where the page finds it: the query's `relay`, or the same relay as work.php, as a WebSocket.
  */
 function page_url(): Url
