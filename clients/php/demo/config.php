@@ -16,12 +16,36 @@ function relay_url(): string
     return getenv('RELAY_URL') ?: 'tcp://127.0.0.1:8083';
 }
 
-/**
- * A job may wait a little for its relay, but not long, and not often (see QuietClient).
- */
 function relay_options(): Options
 {
-    return new Options(connectTimeout: 0.5, timeout: 1.0, cafile: getenv('RELAY_CAFILE') ?: null);
+    return new Options(cafile: relay_cafile());
+}
+
+/**
+ * RELAY_CAFILE, relative to where the server was started, or else to the top of the repository. The
+ * server works in the directory of the script that it runs; where it was, the shell has left in PWD.
+ */
+function relay_cafile(): ?string
+{
+    $file = getenv('RELAY_CAFILE') ?: null;
+    if ($file === null || str_starts_with($file, '/')) {
+        return $file;
+    }
+    foreach ([getenv('PWD') ?: '', dirname(__DIR__, 3)] as $directory) {
+        if ($directory !== '' && is_file("$directory/$file")) {
+            return "$directory/$file";
+        }
+    }
+    return $file;
+}
+
+/**
+ * How long a step of the work takes, more or less: all sixty some 22 s, or as DEMO_STEP_MS says.
+ */
+function step_microseconds(): int
+{
+    $milliseconds = getenv('DEMO_STEP_MS');
+    return 1000 * (is_numeric($milliseconds) ? max(0, min(1000, (int) $milliseconds)) : 375);
 }
 
 /**

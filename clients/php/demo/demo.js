@@ -10,6 +10,8 @@ const url = document.documentElement.dataset.relay;
 const relay = new Relay(url, { storageKey: `relay.demo ${url}` });
 let name = "";
 let silence;
+// Whether work.php has not answered yet: then it works, whatever is heard of it.
+let asked = false;
 let lost = false;
 
 // What the relay says.
@@ -57,20 +59,25 @@ relay.on("broadcast", ({ message, from }) => {
 $("start").addEventListener("click", async () => {
   show(0, "Starting ...");
   light(["node-page", "node-work"]);
+  asked = true;
   try {
     // A page that has never been connected has a uuid too; its script works, unheard.
     const body = new URLSearchParams({ uuid: relay.uuid, name: name || "Nobody" });
     const response = await fetch("work.php", { method: "POST", body });
     if (!response.ok) throw new Error(`work.php says ${response.status}`);
-    const { reports, taken } = await response.json();
+    const { reports, taken, seconds } = await response.json();
     log("status", `work.php is done: the relay took ${taken} of its ${reports} reports`);
-    finish("The work is done, but this page did not hear all of it.");
+    // Its last report may be on its way still, or lost: the answer says the same.
+    if ($("bar").dataset.state !== "done") show(100, `The report is ready, after ${seconds} s`);
+    light([]);
   } catch (error) {
     // Leaving the page ends the request, but not the work.
     if (!leaving) {
       log("status", `work.php cannot be reached: ${error.message}`);
       finish("Nothing is running.");
     }
+  } finally {
+    asked = false;
   }
 });
 
@@ -110,7 +117,11 @@ function show(percent, text) {
   $("start").textContent = running ? "Working ..." : "Start again";
   clearTimeout(silence);
   if (running) {
-    silence = setTimeout(() => finish("No news for a while."), SILENCE_MS);
+    silence = setTimeout(() => {
+      const news = "No news for a while.";
+      if (asked) $("text").textContent = news;
+      else finish(news);
+    }, SILENCE_MS);
   }
 }
 

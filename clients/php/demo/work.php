@@ -36,6 +36,7 @@ $months = [
 ];
 $parts = ['reading the orders', 'checking the prices', 'adding up', 'comparing with last year', 'writing the page'];
 $steps = count($months) * count($parts);
+$pause = step_microseconds();
 $began = hrtime(true);
 $step = 0;
 $taken = 0;
@@ -45,7 +46,7 @@ foreach ($months as $month) {
         $more = ['step' => $step, 'steps' => $steps];
         $taken += (int) $relay->progress($uuid, $percent, "$month: $part", $more);
         // This is where the work would be.
-        usleep(random_int(40_000, 140_000));
+        usleep(random_int(intdiv($pause, 2), intdiv(3 * $pause, 2)));
         $step++;
     }
 }

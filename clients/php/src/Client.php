@@ -23,6 +23,11 @@ use Relay\Exception\Timeout;
  */
 final class Client implements Sender
 {
+    /** Seconds, where the options say nothing. */
+    private const CONNECT_TIMEOUT = 5.0;
+    private const TIMEOUT = 5.0;
+    /** No JSON, so it is acked and dropped; by its brackets, a raw stream knows at once that it is whole. */
+    private const PROBE = '{ping}';
     /** So much may wait for receive(). Who never calls it would else fill the memory with it. */
     private const INBOX_MESSAGES_MAX = 4096;
     private const INBOX_BYTES_MAX = 67_108_864;
@@ -45,7 +50,7 @@ final class Client implements Sender
     public function __construct(string $url, ?Options $options = null)
     {
         $this->url = Url::parse($url);
-        $this->options = $options ?? new Options();
+        $this->options = ($options ?? new Options())->withTimeouts(self::CONNECT_TIMEOUT, self::TIMEOUT);
     }
 
     /**
@@ -67,6 +72,8 @@ final class Client implements Sender
      * it is connected.
      *
      * @throws ConnectionFailed
+     * @throws Refused somebody else has the name (reason `ident_taken`); nothing was sent. Relays tell
+     *     so over tcp and ssl alone.
      */
     public function connect(): static
     {
@@ -79,15 +86,18 @@ final class Client implements Sender
             $this->farewell = null;
             $connection = Connection::open($this->url, $this->options, $deadline);
             try {
-                $this->uuid = $this->ready($connection->receive($deadline));
-            } catch (ConnectionLost $lost) {
+                $uuid = $this->ready($connection->receive($deadline));
+                if ($this->options->ident !== null && !$this->url->isWebSocket()) {
+                    $this->claim($connection, $deadline);
+                }
+                [$this->connection, $this->uuid] = [$connection, $uuid];
+            } catch (ConnectionLost | Timeout $lost) {
                 throw new ConnectionFailed(Step::Handshake, "no ready from $this->url: " . $lost->getMessage(), $lost);
             } finally {
-                if ($this->uuid === null) {
+                if ($this->connection === null) {
                     $connection->abort();
                 }
             }
-            $this->connection = $connection;
         }
         return $this;
     }
@@ -379,6 +389,23 @@ final class Client implements Sender
             throw new ConnectionFailed(Step::Handshake, "what answers at $this->url is no relay");
         }
         return $uuid;
+    }
+
+    /**
+     * Waits until it is clear that the name is this client's. A relay says right behind `ready` that it
+     * is not, so before the ack of anything. Not on a WebSocket: old clients there would take it for
+     * their next answer.
+     */
+    private function claim(Connection $connection, Deadline $deadline): void
+    {
+        $connection->send(self::PROBE, $deadline);
+        do {
+            $text = $connection->receive($deadline) ?? throw new Timeout('no answer in time');
+            $message = Message::decode($text) ?? [];
+            if (($message['opcode'] ?? null) === 'error' && ($message['code'] ?? null) === Refused::IDENT_TAKEN) {
+                throw Refused::from($message);
+            }
+        } while (!$this->keep($text));
     }
 
     private function lost(ConnectionLost $lost): ConnectionLost

@@ -22,6 +22,8 @@ final class Connection
 {
     /** What stands for a Close frame without a code (RFC 6455, section 7.1.5). */
     private const CLOSE_WITHOUT_CODE = 1005;
+    /** Seconds, where the options say nothing. */
+    private const CONNECT_TIMEOUT = 5.0;
 
     /** What is still to be written, from $outAt on. */
     private string $out = '';
@@ -50,7 +52,7 @@ final class Connection
     {
         $url = is_string($url) ? Url::parse($url) : $url;
         $options ??= new Options();
-        $deadline ??= Deadline::in($options->connectTimeout);
+        $deadline ??= Deadline::in($options->connectTimeout ?? self::CONNECT_TIMEOUT);
         $socket = Socket::connect($url, $options, $deadline);
         try {
             if ($url->hasTls()) {

@@ -29,9 +29,7 @@ final class Message
                 }
                 $json = $message;
             } else {
-                if ($message !== [] && array_is_list($message)) {
-                    throw new InvalidMessage('a message has fields with names; this is a list');
-                }
+                self::named($message);
                 $json = json_encode(
                     (object) $message,
                     JSON_THROW_ON_ERROR | JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_PRESERVE_ZERO_FRACTION,
@@ -65,9 +63,12 @@ final class Message
      * @param array<string, mixed>|string $message
      *
      * @return array<string, mixed>
+     *
+     * @throws InvalidMessage
      */
     public static function addressed(array $address, array|string $message): array
     {
+        self::named($message);
         // What stands first wins, so no field changes the address.
         return $address + (is_string($message) ? ['message' => $message] : $message);
     }
@@ -84,7 +85,18 @@ final class Message
         if (!is_finite((float) $percent)) {
             throw new InvalidMessage('the percentage is no number');
         }
+        self::named($more);
         // 100.00000000000001 comes of honest sums, and a bar cannot show it.
         return ['percent' => max(0, min(100, $percent)), 'text' => $text] + $more;
+    }
+
+    /**
+     * @param array<mixed>|string $fields
+     */
+    private static function named(array|string $fields): void
+    {
+        if (is_array($fields) && $fields !== [] && array_is_list($fields)) {
+            throw new InvalidMessage('a message has fields with names; this is a list');
+        }
     }
 }

@@ -19,9 +19,10 @@ final class Options
 
     /**
      * @param ?string $ident the name under which this client is addressed; null is none
-     * @param float $connectTimeout seconds for a connection, from TCP to `ready`. Resolving the name
-     *     of a host is the system's business and not bounded by it.
-     * @param float $timeout seconds for a call: to send a message, however long, and to be answered
+     * @param ?float $connectTimeout seconds for a connection, from TCP to `ready`. Resolving the name
+     *     of a host is the system's business and not bounded by it. Null is 5, in quiet mode 0.5.
+     * @param ?float $timeout seconds for a call: to send a message, however long, and to be answered.
+     *     Null is 5, in quiet mode 1.
      * @param array<string, string> $headers more lines for the handshake, which scripts of the relay see
      * @param ?string $cafile a PEM file of certificates to trust, in place of those of the system
      * @param ?string $capath a directory of the same, hashed by `openssl rehash`
@@ -34,8 +35,8 @@ final class Options
      */
     public function __construct(
         public readonly ?string $ident = null,
-        public readonly float $connectTimeout = 5.0,
-        public readonly float $timeout = 5.0,
+        public readonly ?float $connectTimeout = null,
+        public readonly ?float $timeout = null,
         public readonly array $headers = [],
         public readonly ?string $cafile = null,
         public readonly ?string $capath = null,
@@ -44,7 +45,7 @@ final class Options
         public readonly int $messageBytesMax = 1_048_576,
     ) {
         foreach (['connectTimeout' => $connectTimeout, 'timeout' => $timeout] as $name => $seconds) {
-            if (!($seconds > 0.0)) {
+            if ($seconds !== null && !($seconds > 0.0)) {
                 throw new InvalidOption("$name is a number of seconds above 0, not $seconds");
             }
         }
@@ -67,6 +68,17 @@ final class Options
                 throw new InvalidOption("the header $name is set by the client itself");
             }
         }
+    }
+
+    /**
+     * The same, with these timeouts where none are given.
+     */
+    public function withTimeouts(float $connectTimeout, float $timeout): self
+    {
+        return new self(...[
+            'connectTimeout' => $this->connectTimeout ?? $connectTimeout,
+            'timeout' => $this->timeout ?? $timeout,
+        ] + get_object_vars($this));
     }
 
     /**

@@ -6,12 +6,13 @@ namespace Relay;
 
 use Relay\Exception\ConnectionFailed;
 use Relay\Exception\ConnectionLost;
-use Relay\Exception\RelayException;
+use Relay\Exception\Refused;
 use Relay\Exception\Timeout;
 
 /**
  * Best effort: every call returns whether the relay took the message, and throws nothing, whatever
- * is wrong with the relay, the network, the URL or the message.
+ * is wrong with the relay, the network, the URL or the message. An argument of a wrong type is a
+ * TypeError here too.
  *
  * A page must not get slow either. So the timeouts are short, and after a failure the relay is left
  * alone for a pause: a page with a hundred calls waits for one timeout, not for a hundred.
@@ -31,7 +32,7 @@ final class QuietClient implements Sender
     private $report;
 
     /**
-     * @param ?Options $options by default with short timeouts
+     * @param ?Options $options whose timeouts are short where none are given
      * @param ?callable(string, string, array<string, mixed>): mixed $report gets each trouble once:
      *     level, message and context, as the log() of a PSR-3 logger does: `$logger->log(...)`.
      *     By default it goes to PHP's error log.
@@ -43,7 +44,7 @@ final class QuietClient implements Sender
         ?callable $report = null,
         private readonly float $pause = 10.0,
     ) {
-        $this->options = $options ?? new Options(connectTimeout: self::CONNECT_TIMEOUT, timeout: self::TIMEOUT);
+        $this->options = ($options ?? new Options())->withTimeouts(self::CONNECT_TIMEOUT, self::TIMEOUT);
         $this->report = $report;
         $this->pauseEnd = Deadline::in(0);
     }
@@ -91,10 +92,12 @@ final class QuietClient implements Sender
             $done = $call($this->client);
             $this->reported = null;
             return $done;
-        } catch (RelayException $trouble) {
+        } catch (\Throwable $trouble) {
+            // Not a RelayException alone: a message may hold objects, and their jsonSerialize() may throw.
             $isOfTheRelay = $trouble instanceof ConnectionFailed
                 || $trouble instanceof ConnectionLost
-                || $trouble instanceof Timeout;
+                || $trouble instanceof Timeout
+                || ($trouble instanceof Refused && $trouble->reason === Refused::IDENT_TAKEN);
             if ($isOfTheRelay) {
                 $this->pauseEnd = Deadline::in($this->pause);
             }
@@ -103,7 +106,7 @@ final class QuietClient implements Sender
         }
     }
 
-    private function tell(RelayException $trouble): void
+    private function tell(\Throwable $trouble): void
     {
         if ($this->reported === $trouble->getMessage()) {
             return;

@@ -9,7 +9,8 @@ namespace Relay;
  * `QuietClient` returns false; both return true when the relay has taken the message, which means
  * received and queued for a decision, not delivered.
  *
- * A message that is a text, in feedback() and broadcast(), becomes the field `message`.
+ * A message that is a text, in feedback() and broadcast(), becomes the field `message`; it may be
+ * empty. An empty uuid or ident is an InvalidMessage, for it can be nobody's.
  */
 interface Sender
 {

@@ -59,7 +59,7 @@ final class CheckTest extends TestCase
     public function testACertificateThatIsNotTrusted(): void
     {
         [$output, $code] = self::check(self::relay()->url('wss'));
-        self::assertSame(69, $code, $output);
+        self::assertSame(77, $code, $output);
         self::assertStringContainsString('it is signed by itself: --cafile', $output);
         self::assertStringContainsString('for localhost, 127.0.0.1', $output);
 
@@ -67,6 +67,14 @@ final class CheckTest extends TestCase
         [$output, $code] = self::check($url, '--insecure');
         self::assertSame(0, $code, $output);
         self::assertStringContainsString('it was not checked', $output);
+    }
+
+    public function testNoTlsThere(): void
+    {
+        $server = new FaultServer('no relay');
+        [$output, $code] = self::check($server->url('ssl'));
+        self::assertSame(69, $code, $output);
+        self::assertStringContainsString('FAIL  tls', $output);
     }
 
     public function testNobodyThere(): void
@@ -97,6 +105,15 @@ final class CheckTest extends TestCase
             self::assertStringContainsString('FAIL  handshake', $output);
             self::assertStringContainsString('->', $output);
         }
+    }
+
+    public function testANameThatIsTaken(): void
+    {
+        $server = new FaultServer('the name is taken');
+        [$output, $code] = self::check($server->url(), '--ident', 'billing');
+        self::assertSame(77, $code, $output);
+        self::assertStringContainsString('FAIL  ident', $output);
+        self::assertStringContainsString('another name', $output);
     }
 
     public function testUsage(): void

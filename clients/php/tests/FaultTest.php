@@ -12,6 +12,7 @@ use Relay\Exception\ConnectionFailed;
 use Relay\Exception\ConnectionLost;
 use Relay\Exception\InvalidOption;
 use Relay\Exception\ProtocolError;
+use Relay\Exception\Refused;
 use Relay\Exception\RelayException;
 use Relay\Exception\Step;
 use Relay\Exception\Timeout;
@@ -115,6 +116,35 @@ final class FaultTest extends TestCase
         self::assertSame('left', $server->process->line());
         self::assertTrue($client->broadcast('by a new connection'));
         self::assertSame(['opcode' => 'x', 'n' => 1], $client->receive(0));
+    }
+
+    public function testANameThatIsTakenIsToldAsItConnects(): void
+    {
+        $server = new FaultServer('the name is taken');
+        $client = new Client($server->url(), new Options(ident: 'billing'));
+        $refused = self::trouble(fn () => $client->connect());
+        self::assertInstanceOf(Refused::class, $refused);
+        self::assertSame(['ident_taken', 'connect'], [$refused->reason, $refused->ref]);
+        self::assertFalse($client->isConnected(), 'without its name it is of no use');
+    }
+
+    public function testANameThatIsFreeAgain(): void
+    {
+        $server = new FaultServer('the name is taken');
+        $client = new Client($server->url(), new Options(ident: 'billing'));
+        self::assertInstanceOf(Refused::class, self::trouble(fn () => $client->broadcast('x')));
+        self::assertTrue($client->broadcast('y'));
+        self::assertSame(['opcode' => 'x', 'n' => 1], $client->receive(0), 'what came before the ack is kept');
+    }
+
+    public function testANameIsNotWaitedForLongerThanAConnection(): void
+    {
+        $server = new FaultServer('no ack');
+        $client = new Client($server->url(), new Options(ident: 'billing', connectTimeout: 0.3));
+        $failed = self::trouble(fn () => $client->connect());
+        self::assertInstanceOf(ConnectionFailed::class, $failed);
+        self::assertStringContainsString('no answer in time', $failed->getMessage());
+        self::assertFalse($client->isConnected());
     }
 
     public function testALateAckIsNotTakenForTheNextOne(): void

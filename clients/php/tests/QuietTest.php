@@ -58,6 +58,23 @@ final class QuietTest extends TestCase
         self::assertCount(1, $this->reports);
     }
 
+    public function testItsTimeoutsAreShortWhateverElseIsSet(): void
+    {
+        foreach (['says nothing', 'no ack'] as $fault) {
+            $server = new FaultServer($fault);
+            $quiet = $this->quiet($server->url(), 10.0, new Options(cafile: '/nowhere.pem'));
+            $began = hrtime(true);
+            self::assertFalse($quiet->broadcast('x'));
+            // A second at most; with the timeouts of a Client it would be five.
+            self::assertLessThan(4, (hrtime(true) - $began) / 1e9);
+        }
+        $server = new FaultServer('no ack');
+        $quiet = $this->quiet($server->url(), 10.0, new Options(timeout: 2.0));
+        $began = hrtime(true);
+        self::assertFalse($quiet->broadcast('x'));
+        self::assertGreaterThan(1.9, (hrtime(true) - $began) / 1e9, 'what is asked for is kept');
+    }
+
     public function testARelayThatHangsIsLeftAloneToo(): void
     {
         $server = new FaultServer('no ack');
@@ -117,6 +134,33 @@ final class QuietTest extends TestCase
         self::assertFalse($this->quiet('no url')->broadcast('x'));
         self::assertFalse($this->quiet('ssl://localhost:' . $relay->port)->broadcast('x'));
         self::assertCount(6, $this->reports);
+    }
+
+    public function testANameThatIsTakenIsLeftAloneForAWhile(): void
+    {
+        $server = new FaultServer('the name is taken');
+        $quiet = $this->quiet($server->url(), 3600.0, new Options(ident: 'billing'));
+        self::assertFalse($quiet->broadcast('x'));
+        self::assertFalse($quiet->broadcast('x'), 'the second connection would be taken');
+        self::assertCount(1, $this->reports);
+    }
+
+    public function testAnObjectThatCannotBeEncodedBreaksNoPage(): void
+    {
+        $relay = new Relay();
+        $quiet = $this->quiet($relay->url('tcp'), 3600.0, $relay->options());
+        $object = new class implements \JsonSerializable {
+            public function jsonSerialize(): never
+            {
+                throw new \DomainException('no invoice');
+            }
+        };
+        self::assertFalse($quiet->send(['opcode' => 'x', 'object' => $object]));
+        self::assertFalse($quiet->progress('u', 5, '', ['object' => $object]));
+        self::assertCount(1, $this->reports);
+        self::assertSame('relay: no invoice', $this->reports[0][1]);
+        self::assertInstanceOf(\DomainException::class, $this->reports[0][2]['exception']);
+        self::assertTrue($quiet->broadcast('nothing of it is out'));
     }
 
     public function testAReportThatFailsBreaksNoPage(): void

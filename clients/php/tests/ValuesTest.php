@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Relay\Tests;
 
 use PHPUnit\Framework\TestCase;
+use Relay\Client;
 use Relay\Deadline;
 use Relay\Exception\InvalidMessage;
 use Relay\Exception\InvalidOption;
@@ -82,6 +83,22 @@ final class ValuesTest extends TestCase
         new Options(...$options);
     }
 
+    public function testTimeoutsAreFilledInAndNothingElseChanges(): void
+    {
+        $options = new Options(
+            ident: 'a',
+            timeout: 2.0,
+            headers: ['X' => 'b'],
+            cafile: 'c',
+            capath: 'd',
+            peerName: 'e',
+            verify: false,
+            messageBytesMax: 7,
+        );
+        $filled = $options->withTimeouts(0.5, 1.0);
+        self::assertEquals(['connectTimeout' => 0.5] + get_object_vars($options), get_object_vars($filled));
+    }
+
     public function testCertificatesAreCheckedUnlessToldOtherwise(): void
     {
         $tls = (new Options(cafile: 'ca.pem', capath: 'certs'))->tls('example.org');
@@ -134,6 +151,43 @@ final class ValuesTest extends TestCase
                 ['uuid' => 'x', 'opcode' => 'quit', 'text' => 't'],
             ),
         );
+    }
+
+    public function testAListIsNoMessage(): void
+    {
+        foreach (
+            [
+                fn () => Message::addressed(['opcode' => 'broadcast'], ['x']),
+                fn () => Message::progress(5, '', ['x']),
+            ] as $list
+        ) {
+            try {
+                $list();
+                self::fail('it was taken');
+            } catch (InvalidMessage $error) {
+                self::assertStringContainsString('this is a list', $error->getMessage());
+            }
+        }
+    }
+
+    public function testNobodyIsNoAddress(): void
+    {
+        // Told before anything is connected.
+        $client = new Client('tcp://127.0.0.1:1');
+        foreach (
+            [
+                fn () => $client->feedback('', 'x'),
+                fn () => $client->feedbackIdent('', 'x'),
+                fn () => $client->progress('', 5),
+            ] as $call
+        ) {
+            try {
+                $call();
+                self::fail('it was taken');
+            } catch (InvalidMessage $error) {
+                self::assertMatchesRegularExpression('/\Athe (uuid|ident) is empty\z/', $error->getMessage());
+            }
+        }
     }
 
     public function testAPercentageIsANumber(): void

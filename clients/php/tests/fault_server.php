@@ -110,6 +110,22 @@ switch ($fault) {
         fwrite($client, accept("Sec-WebSocket-Key: x\r\n"));
         drain($client);
         break;
+    case 'the name is taken':
+        // To the first client; the second has it.
+        $taken = '{"opcode":"error","code":"ident_taken","message":"somebody has it","ref":"connect"}';
+        head($client);
+        fwrite($client, READY . $taken);
+        fread($client, 65_536);
+        fwrite($client, NEXT);
+        $again = stream_socket_accept($server, 60);
+        head($again);
+        fwrite($again, READY);
+        fread($again, 65_536);
+        fwrite($again, '{"opcode":"x","n":1}' . NEXT);
+        fread($again, 65_536);
+        fwrite($again, NEXT);
+        drain($again);
+        break;
     case 'no ack':
         head($client);
         fwrite($client, READY);

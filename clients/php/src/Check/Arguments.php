@@ -28,7 +28,8 @@ final class Arguments
           --timeout S      seconds for each step (5)
           --help
 
-        Exit codes: 0 all is well, 64 usage, 69 no connection, 76 what answers is no relay
+        Exit codes: 0 all is well, 64 usage, 69 no connection, 76 what answers is no relay,
+        77 a certificate that is not trusted, or a name that is taken
 
         TEXT;
 

@@ -9,6 +9,7 @@ use Relay\Deadline;
 use Relay\Exception\ConnectionFailed;
 use Relay\Exception\ConnectionLost;
 use Relay\Exception\InvalidOption;
+use Relay\Exception\Refused;
 use Relay\Exception\Step;
 use Relay\Exception\Timeout;
 use Relay\Message;
@@ -26,6 +27,8 @@ final class Check
     public const USAGE = 64;
     public const UNAVAILABLE = 69;
     public const PROTOCOL = 76;
+    /** Either side does not want the other: the certificate, or the name. */
+    public const UNWANTED = 77;
 
     private const ROUND_TRIPS = 10;
 
@@ -135,7 +138,7 @@ final class Check
             $this->say('', '', 'certificate ' . $certificate->description());
             throw new Failure(
                 'tls',
-                self::UNAVAILABLE,
+                self::UNWANTED,
                 'this certificate is not trusted',
                 $certificate->cures($this->arguments->options->peerName ?? $url->host),
             );
@@ -277,7 +280,15 @@ final class Check
         $deadline = $this->deadline();
         $connection->send($text, $deadline);
         $heard = $connection->receive($deadline) ?? throw new Timeout('a message was not acknowledged in time');
-        if ((Message::decode($heard)['opcode'] ?? null) !== 'next') {
+        $answer = Message::decode($heard) ?? [];
+        // It comes right behind `ready`, so before the first ack.
+        if (($answer['opcode'] ?? null) === 'error' && ($answer['code'] ?? null) === Refused::IDENT_TAKEN) {
+            throw new Failure('ident', self::UNWANTED, Refused::from($answer)->getMessage(), [
+                'another name: somebody else is connected under this one',
+                'if that was you, and the network died: the relay keeps the name until it notices',
+            ]);
+        }
+        if (($answer['opcode'] ?? null) !== 'next') {
             $what = 'a message was answered by something that is no ack: ' . substr($heard, 0, 100);
             throw new Failure('ack', self::PROTOCOL, $what, ['another port: is this a relay?']);
         }

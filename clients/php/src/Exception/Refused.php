@@ -6,10 +6,13 @@ namespace Relay\Exception;
 
 /**
  * The relay took a message and refused to do what it asks for: its answer was an `error`. The
- * connection goes on.
+ * connection goes on. Or, as a client connects, it refused the name: see IDENT_TAKEN.
  */
 final class Refused extends \RuntimeException implements RelayException
 {
+    /** The reason where somebody else has this client's name. There is no connection then. */
+    public const IDENT_TAKEN = 'ident_taken';
+
     public function __construct(
         /** What is wrong, as a word for programs: `uuid_taken`, `handler_failed`, ... */
         public readonly string $reason,
