@@ -141,7 +141,7 @@ impl ScriptThread {
                 self.engine.gc_step();
             }
             // What was only counted is told in time, even if nothing happens any more.
-            let at_once = (!self.lane.is_empty()).then(Instant::now);
+            let at_once = self.waits().then(Instant::now);
             let due = [at_once, self.engine.next_timer(), self.failures.due(), self.slow.due()];
             let requests = queue.take(&mut events, due.into_iter().flatten().min());
             let mut stops = false;
@@ -155,7 +155,7 @@ impl ScriptThread {
                 }
             }
             self.decide_all(&mut events);
-            while stops && !self.lane.is_empty() {
+            while stops && self.waits() {
                 self.decide_all(&mut events);
             }
             self.sum_up((!stops).then(Instant::now));

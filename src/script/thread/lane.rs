@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::script::queue::Event;
 use crate::session::SessionId;
 
-/// A message that takes this long puts its sender into the lane: a hundred times what one takes.
+/// A message that takes this long puts its sender into the lane: a thousand times what most take.
 const LONG: Duration = Duration::from_millis(2);
 /// The clock is read once for so many events, until they take long together.
 const EVENTS_PER_LOOK: usize = 4;
