@@ -16,7 +16,7 @@ use tracing::Level;
 use drive::Drive;
 pub use handshake::Door;
 use handshake::{Admitted, NotAdmitted, admit};
-pub use home::Home;
+pub use home::{Home, Partings};
 use membership::{Membership, Seat};
 
 use crate::frame::{Decoder, Encoding};
@@ -60,6 +60,7 @@ pub async fn serve<P>(tcp: TcpStream, peer: SocketAddr, door: Door, home: Rc<Hom
     tracing::debug!(session = link.id.serial, %peer, scheme = scheme.name(), "connected");
     let membership = Membership::new(Rc::clone(&home), info);
     let reason = Drive::new(Rc::clone(&home), link, decoder, membership).await;
+    home.count_parting(&seat.link, &reason);
     let session = seat.link.id.serial;
     // A macro's level is a constant.
     match reason.level() {

@@ -2,14 +2,13 @@
 //! The only file that knows all others.
 
 pub mod control;
+mod drain;
 
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::thread::JoinHandle;
 
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::{mpsc, watch};
 
 use crate::config::{Config, ListenUrl};
 use crate::connection::Door;
@@ -19,14 +18,11 @@ use crate::message::MessageLimits;
 use crate::script::{Budgets, LoadError, Reloader, Script, Terms};
 use crate::session::Issuer;
 use crate::transport::tls::{self, TlsError};
-use crate::worker::{self, INBOX_HAND_OVERS, Order, Plan};
+use crate::worker::{self, Ended, INBOX_HAND_OVERS, Order, Plan};
+use drain::Crew;
 
 /// Descriptors beside those of connections: listeners, event queues, watches, logs, the script.
 const DESCRIPTORS_BESIDE: u64 = 64;
-
-/// How long threads may take at most to end once they were told to: they have nothing left to wait
-/// for, unless a handler of the script does not return.
-const STOP_GRACE: Duration = Duration::from_millis(500);
 
 /// A relay that listens but does not accept yet.
 pub struct Server {
@@ -38,8 +34,7 @@ pub struct Server {
     reception: Reception,
     workers: Vec<JoinHandle<()>>,
     orders: watch::Sender<Order>,
-    /// One for each worker that has ended.
-    ended: mpsc::Receiver<()>,
+    ended: mpsc::Receiver<Ended>,
 }
 
 /// Why the relay does not start.
@@ -142,42 +137,12 @@ impl Server {
             _ = self.ended.recv() => anyhow::bail!("a worker ended by itself"),
         }
         // The accepting has been dropped with its sockets: nobody gets in any more.
-        tracing::info!(timeout = ?self.config.drain.timeout, "draining");
-        // The timeout is for all of it: the threads get their grace at its end.
-        let grace = STOP_GRACE.min(self.config.drain.timeout / 4);
-        let deadline = Instant::now() + self.config.drain.timeout - grace;
-        self.orders.send_replace(Order::Drain);
-        let all_ended = async {
-            for _ in &self.workers {
-                self.ended.recv().await;
-            }
-        };
-        let in_time = timeout_at(deadline, all_ended).await.is_ok();
-        self.orders.send_replace(Order::Stop);
-        match in_time {
-            true => tracing::info!("drained"),
-            false => tracing::warn!("stopped at the deadline: the clients that were left are cut"),
-        }
-        join(self.script, self.workers, grace).await;
+        let timeout = self.config.drain.timeout;
+        tracing::info!(?timeout, "draining");
+        let mut crew = Crew::new(self.orders, self.ended, self.workers.len());
+        let stopped = crew.drain(timeout).await;
+        drain::join(self.script, self.workers, stopped).await;
         Ok(())
-    }
-}
-
-/// Waits for the threads, but not for one that hangs: the end of the process takes it along.
-async fn join(script: Script, workers: Vec<JoinHandle<()>>, grace: Duration) {
-    let (tell_joined, joined) = oneshot::channel();
-    thread::spawn(move || {
-        for worker in workers {
-            if worker.join().is_err() {
-                tracing::error!("a worker panicked");
-            }
-        }
-        script.stop();
-        // Nobody listens where the wait is over.
-        let _ = tell_joined.send(());
-    });
-    if timeout(grace, joined).await.is_err() {
-        tracing::warn!("a handler of the script does not return: left behind");
     }
 }
 

@@ -3,6 +3,8 @@
 //! Its main task is the turn: it hands over to the script what its connections have read, takes
 //! what the hub hands over, and writes each client once. It never waits for the script thread.
 
+mod drain;
+
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -17,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::config::Config;
-use crate::connection::{Door, Home, serve};
+use crate::connection::{Door, Home, Partings, serve};
 use crate::hub::Delivery;
 use crate::script::{Intake, Queue};
 use crate::session::Issuer;
@@ -46,7 +48,7 @@ pub struct Arrival {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     Run,
-    /// End every session once what it sent is decided, then stop.
+    /// End every session, spread over the window of the drain, then stop.
     Drain,
     /// Stop, whatever is left.
     Stop,
@@ -66,16 +68,22 @@ pub struct Plan {
     pub workers: usize,
     pub orders: watch::Receiver<Order>,
     /// Told once when the worker has ended, whatever ended it.
-    pub ended: mpsc::Sender<()>,
+    pub ended: mpsc::Sender<Ended>,
 }
 
+/// That a worker has ended: how its clients have parted, or `None` where a panic ended it.
+pub type Ended = Option<Partings>;
+
 /// Tells that a worker has ended, by a panic as well.
-struct TellEnd(mpsc::Sender<()>);
+struct TellEnd {
+    to: mpsc::Sender<Ended>,
+    partings: Ended,
+}
 
 impl Drop for TellEnd {
     fn drop(&mut self) {
         // There is room for one from each worker; nobody listens only when all is over.
-        let _ = self.0.try_send(());
+        let _ = self.to.try_send(self.partings);
     }
 }
 
@@ -87,7 +95,8 @@ pub fn start(index: u16, plan: Plan, inbox: mpsc::Receiver<Vec<Delivery>>) -> io
     let (arrivals, accepted) = mpsc::channel(ARRIVALS);
     let (tell_started, started) = sync_channel(1);
     let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-        let _end = TellEnd(plan.ended.clone());
+        // Before the runtime, so that it tells when all connections are gone.
+        let mut end = TellEnd { to: plan.ended.clone(), partings: None };
         let runtime =
             Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         let (runtime, outcome) = match runtime {
@@ -97,7 +106,7 @@ pub fn start(index: u16, plan: Plan, inbox: mpsc::Receiver<Vec<Delivery>>) -> io
         // The other side waits for exactly this.
         let _ = tell_started.send(outcome);
         if let Some(runtime) = runtime {
-            runtime.block_on(run(index, plan, accepted, inbox));
+            end.partings = Some(runtime.block_on(run(index, plan, accepted, inbox)));
         }
     })?;
     started.recv().map_err(io::Error::other)??;
@@ -109,7 +118,7 @@ async fn run(
     plan: Plan,
     accepted: mpsc::Receiver<Arrival>,
     mut inbox: mpsc::Receiver<Vec<Delivery>>,
-) {
+) -> Partings {
     let limits = &plan.config.limits;
     let intake = Intake::new(
         plan.queue,
@@ -128,7 +137,10 @@ async fn run(
                 biased;
                 Ok(()) = orders.changed() => match *orders.borrow_and_update() {
                     Order::Run => {}
-                    Order::Drain => home.drain(),
+                    Order::Drain => {
+                        home.drain();
+                        tokio::task::spawn_local(drain::tell_all(Rc::clone(&home), plan.workers));
+                    }
                     Order::Stop => return,
                 },
                 () = std::future::poll_fn(|cx| home.intake.poll_hand_over(cx)) => {}
@@ -148,6 +160,7 @@ async fn run(
     };
     // A turn writes to as many clients as it concerns: its budget is the turn, not tokio's.
     tokio::task::unconstrained(turns).await;
+    home.partings()
 }
 
 /// One turn: takes what the hub has handed over, up to what is written at once, and writes it.

@@ -91,6 +91,7 @@ fn check_ranges(config: &Config) -> Vec<Problem> {
         ("limits.linger_timeout_ms", millis(limits.linger_timeout), MILLIS),
         ("script.timers_max", size(config.script.timers_max), COUNT),
         ("store.memory_bytes_max", size(config.store.memory_bytes_max), BYTES),
+        ("drain.window_ms", millis(config.drain.window), MILLIS_OR_NEVER),
         ("drain.timeout_ms", millis(config.drain.timeout), MILLIS),
     ];
     let wrong = ranges.into_iter().filter(|(_, value, range)| !range.contains(value));

@@ -331,6 +331,10 @@ impl Default for StoreConfig {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Drain {
+    /// How long the goodbyes to many clients are spread at most, up to half of the timeout; 0: all at
+    /// once.
+    #[serde(rename = "window_ms", with = "millis")]
+    pub window: Duration,
     /// From the signal to the end of the process, at the latest; 1 ms to a day.
     #[serde(rename = "timeout_ms", with = "millis")]
     pub timeout: Duration,
@@ -338,7 +342,7 @@ pub struct Drain {
 
 impl Default for Drain {
     fn default() -> Self {
-        Drain { timeout: Duration::from_secs(10) }
+        Drain { window: Duration::from_secs(5), timeout: Duration::from_secs(10) }
     }
 }
 

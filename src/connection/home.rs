@@ -1,13 +1,14 @@
 //! What the connections of one worker share. Lives on the worker's thread.
 
 use std::cell::{Cell, RefCell};
+use std::ops::AddAssign;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
 use crate::close::CloseReason;
 use crate::config::Config;
-use crate::hub::Shard;
+use crate::hub::{Link, Shard};
 use crate::message::MessageLimits;
 use crate::outbound::QueueLimits;
 use crate::script::Intake;
@@ -30,6 +31,8 @@ pub struct Home {
     handshakes: Cell<usize>,
     draining: Cell<bool>,
     drain: Notify,
+    /// How those have ended who were connected when the drain began.
+    partings: Cell<Partings>,
     /// Tells the worker that a connection or a handshake has ended.
     left: Notify,
 }
@@ -51,15 +54,15 @@ impl Home {
             handshakes: Cell::new(0),
             draining: Cell::new(false),
             drain: Notify::new(),
+            partings: Cell::default(),
             left: Notify::new(),
         }
     }
 
-    /// Ends all handshakes now, and all sessions once what they sent is decided.
+    /// Begins the drain: ends all handshakes, and nobody is seated any more.
     pub fn drain(&self) {
         self.draining.set(true);
         self.drain.notify_waiters();
-        self.shard.borrow().end_all(&CloseReason::GoingAway);
     }
 
     pub fn is_draining(&self) -> bool {
@@ -88,8 +91,49 @@ impl Home {
         }
     }
 
+    /// How the clients have parted in the drain, if it ended now.
+    pub fn partings(&self) -> Partings {
+        let (shard, mut partings) = (self.shard.borrow(), self.partings.get());
+        let parted = shard.parted();
+        partings.closed += parted;
+        partings.cut += shard.len() - parted;
+        partings
+    }
+
+    /// Counts the end of a client in the drain.
+    pub(super) fn count_parting(&self, link: &Link, reason: &CloseReason) {
+        if self.is_draining() {
+            let mut partings = self.partings.get();
+            match reason {
+                CloseReason::GoingAway if link.has_parted() => partings.closed += 1,
+                CloseReason::GoingAway | CloseReason::SlowConsumer => partings.cut += 1,
+                _ => partings.left += 1,
+            }
+            self.partings.set(partings);
+        }
+    }
+
     pub(super) fn tell_left(&self) {
         self.left.notify_one();
+    }
+}
+
+/// What became of the clients in a drain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Partings {
+    /// Were told, and have all that was sent to them.
+    pub closed: usize,
+    /// Ended for a reason of their own before they were told.
+    pub left: usize,
+    /// Did not take what was for them in time.
+    pub cut: usize,
+}
+
+impl AddAssign for Partings {
+    fn add_assign(&mut self, more: Partings) {
+        self.closed += more.closed;
+        self.left += more.left;
+        self.cut += more.cut;
     }
 }
 

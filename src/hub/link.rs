@@ -169,6 +169,12 @@ impl Link {
         self.output.borrow().is_stalled(timeout)
     }
 
+    /// Whether all is written, the farewell behind it.
+    pub fn has_parted(&self) -> bool {
+        let output = self.output.borrow();
+        !self.is_open() && !output.broken && !output.holds()
+    }
+
     pub fn shut_down(&self) {
         self.output.borrow_mut().transport.shut_down();
     }

@@ -85,10 +85,20 @@ impl Shard {
         }
     }
 
-    /// Asks every session to end once what it sent is decided.
-    pub fn end_all(&self, reason: &CloseReason) {
-        for (_, link) in &self.links {
-            link.ask_to_end(reason.clone());
+    /// Those who are connected, in the order of their slots.
+    pub fn sessions(&self) -> Vec<SessionId> {
+        self.links.iter().map(|(_, link)| link.id).collect()
+    }
+
+    /// How many of them have all that they are to be sent, their farewell included.
+    pub fn parted(&self) -> usize {
+        self.links.iter().filter(|(_, link)| link.has_parted()).count()
+    }
+
+    /// Asks a session to end once what it sent is decided.
+    pub fn end(&self, id: SessionId, reason: CloseReason) {
+        if let Some(link) = self.link(id) {
+            link.ask_to_end(reason);
         }
     }
 

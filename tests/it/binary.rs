@@ -207,6 +207,7 @@ fn ends_well_on(signal: &str) {
     assert_eq!(code, Some(0), "expected a good end: {stderr}");
     assert_eq!(stdout.lines().count(), 1, "expected no more on standard output: {stdout}");
     assert!(!stderr.contains("panicked") && !stderr.contains("backtrace"), "{stderr}");
+    assert!(stderr.contains("drained closed=2 left=0 cut=0"), "expected a verdict: {stderr}");
 }
 
 #[test]
