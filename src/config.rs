@@ -3,16 +3,19 @@
 //! ([`ConfigError`]), and nothing of a config with a mistake in it is used.
 
 mod check;
+mod cidr;
 mod document;
 mod error;
 mod keys;
 mod layer;
+mod list;
 mod listen;
 mod sources;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+pub use cidr::{Cidr, CidrError, Cidrs};
 pub use error::{ConfigError, Origin};
 pub use keys::{
     Config, ControlConfig, Drain, Limits, LogConfig, LogFormat, RawConfig, ScriptConfig,

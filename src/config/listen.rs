@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::error::{closest, quoted};
+use super::list;
 
 const SCHEMES: [(&str, ListenScheme); 5] = [
     ("ws", ListenScheme::Ws),
@@ -185,29 +186,7 @@ impl<'de> Deserialize<'de> for ListenUrl {
 
 /// Reads a list of URLs, or a single one without brackets: `RELAY_LISTEN=any://0.0.0.0:8083`.
 pub fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ListenUrl>, D::Error> {
-    struct OneOrMany;
-
-    impl<'de> de::Visitor<'de> for OneOrMany {
-        type Value = Vec<ListenUrl>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list of URLs")
-        }
-
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-            text.parse().map(|url| vec![url]).map_err(E::custom)
-        }
-
-        fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-            let mut urls = Vec::new();
-            while let Some(url) = seq.next_element()? {
-                urls.push(url);
-            }
-            Ok(urls)
-        }
-    }
-
-    from.deserialize_any(OneOrMany)
+    list::one_or_many(from, "a list of URLs")
 }
 
 #[cfg(test)]
