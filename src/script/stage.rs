@@ -40,9 +40,9 @@ pub struct Stage {
 pub fn budgets() -> Budgets {
     Budgets {
         timers_max: 9,
-        call_timeout: Duration::from_secs(5),
-        call_warn: Duration::from_secs(5),
-        load_timeout: Duration::from_secs(10),
+        call_timeout: Duration::from_secs(60),
+        call_warn: Duration::from_secs(60),
+        load_timeout: Duration::from_secs(60),
         stuck: Arc::new(|stuck| panic!("{stuck:?}")),
         ..Budgets::from(&ScriptConfig::default())
     }
