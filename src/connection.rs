@@ -19,7 +19,7 @@ use handshake::{Admitted, NotAdmitted, admit};
 pub use home::{Home, Partings};
 use membership::{Membership, Seat};
 
-use crate::frame::{Decoder, Encoding};
+use crate::frame::{Decoder, Encoding, forwarded};
 use crate::session::{ClientInfo, Scheme};
 use crate::transport::Transport;
 
@@ -28,8 +28,10 @@ const REFUSED_BYTES_MAX: usize = 64 * 1024;
 
 /// Serves one accepted socket to its end. `pending` is held as long as the handshake lasts.
 pub async fn serve<P>(tcp: TcpStream, peer: SocketAddr, door: Door, home: Rc<Home>, pending: P) {
+    // The client's, once a trusted proxy has told it.
+    let mut peer = forwarded::canonical(peer);
     // The handshake's future is large and short-lived; what stays is small.
-    let admitted = Box::pin(knock(tcp, peer, door, &home)).await;
+    let admitted = Box::pin(knock(tcp, &mut peer, door, &home)).await;
     drop(pending);
     let Some(Admitted { transport, scheme, kind, head, rest }) = admitted else { return };
     let (encoding, mut decoder) = match scheme {
@@ -71,9 +73,9 @@ pub async fn serve<P>(tcp: TcpStream, peer: SocketAddr, door: Door, home: Rc<Hom
 }
 
 /// The handshake under its deadline; refusals are answered here.
-async fn knock(tcp: TcpStream, peer: SocketAddr, door: Door, home: &Home) -> Option<Admitted> {
+async fn knock(tcp: TcpStream, peer: &mut SocketAddr, door: Door, home: &Home) -> Option<Admitted> {
     let limits = &home.config.limits;
-    let admitted = timeout(limits.handshake_timeout, admit(tcp, &door, &home.config));
+    let admitted = timeout(limits.handshake_timeout, admit(tcp, peer, &door, &home.config));
     match home.unless_draining(admitted).await? {
         Ok(Ok(admitted)) => return Some(admitted),
         Ok(Err(NotAdmitted::Refused(transport, refusal))) => {

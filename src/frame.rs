@@ -13,7 +13,9 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
 
 use crate::close::CloseReason;
 
+pub mod forwarded;
 pub mod handshake;
+pub mod proxy;
 pub mod raw;
 pub mod sniff;
 pub mod websocket;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::cidr::Cidrs;
 use super::listen::{self, ListenUrl};
 
 /// The whole config. Serialised, it has the shape of `relay.toml`.
@@ -15,6 +16,9 @@ pub struct Config {
     /// The addresses to accept clients on; at least one.
     #[serde(deserialize_with = "listen::one_or_many")]
     pub listen: Vec<ListenUrl>,
+    /// The proxies that are believed about whom they speak for: the PROXY protocol, `Forwarded` and
+    /// `X-Forwarded-For`.
+    pub trusted_proxies: Cidrs,
     /// Threads that own connections. 0: one per core.
     pub workers: usize,
     /// The script that decides.
@@ -41,6 +45,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             listen: vec![ListenUrl::default()],
+            trusted_proxies: Cidrs::default(),
             workers: 0,
             script: ScriptConfig::default(),
             tls: TlsConfig::default(),

@@ -2,13 +2,16 @@
 //! upgrade or the greeting. The caller holds the one deadline over all of it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::net::TcpStream;
 
 use crate::config::Config;
+use crate::frame::forwarded;
 use crate::frame::handshake::{self as head, Head, Refusal};
+use crate::frame::proxy::{self, Proxied};
 use crate::frame::sniff::{Sniff, sniff};
 use crate::http;
 use crate::session::{ClientKind, Scheme};
@@ -51,13 +54,22 @@ impl From<io::Error> for NotAdmitted {
 struct Newcomer<'a> {
     transport: Transport,
     input: BytesMut,
+    /// The peer, until a trusted proxy tells whom it speaks for.
+    addr: &'a mut SocketAddr,
     config: &'a Config,
 }
 
-/// Goes through the handshake.
-pub async fn admit(tcp: TcpStream, door: &Door, config: &Config) -> Result<Admitted, NotAdmitted> {
-    let mut newcomer =
-        Newcomer { transport: Transport::plain(tcp), input: BytesMut::new(), config };
+/// Goes through the handshake. `addr` is the peer's address, and becomes the client's as soon as a
+/// trusted proxy has told that.
+pub async fn admit(
+    tcp: TcpStream,
+    addr: &mut SocketAddr,
+    door: &Door,
+    config: &Config,
+) -> Result<Admitted, NotAdmitted> {
+    let transport = Transport::plain(tcp);
+    let mut newcomer = Newcomer { transport, input: BytesMut::new(), addr, config };
+    newcomer.introduction().await?;
     let mut kind = newcomer.sniff(door.tls.is_some(), door.plain).await?;
     if let (Sniff::Tls, Some(tls)) = (kind, &door.tls) {
         newcomer = newcomer.start_tls(tls).await?;
@@ -87,6 +99,25 @@ impl Newcomer<'_> {
         }
     }
 
+    /// Takes what a trusted proxy says in front of all else about whom it speaks for.
+    async fn introduction(&mut self) -> io::Result<()> {
+        if !self.config.trusted_proxies.contains(self.addr.ip()) {
+            return Ok(());
+        }
+        loop {
+            let proxied = proxy::parse(&self.input, self.config.limits.header_bytes_max);
+            match proxied.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))? {
+                Proxied::NeedMore => self.read().await?,
+                Proxied::No => return Ok(()),
+                Proxied::Header { client, bytes } => {
+                    self.input.advance(bytes);
+                    *self.addr = client.map_or(*self.addr, forwarded::canonical);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
     /// Reads until the first bytes tell what this is.
     async fn sniff(&mut self, tls: bool, plain: bool) -> io::Result<Sniff> {
         loop {
@@ -99,7 +130,7 @@ impl Newcomer<'_> {
 
     async fn start_tls(self, config: &Arc<rustls::ServerConfig>) -> io::Result<Self> {
         let transport = self.transport.accept_tls(self.input.freeze(), config).await?;
-        Ok(Newcomer { transport, input: BytesMut::new(), config: self.config })
+        Ok(Newcomer { transport, input: BytesMut::new(), ..self })
     }
 
     async fn upgrade(mut self) -> Result<Admitted, NotAdmitted> {
@@ -112,6 +143,12 @@ impl Newcomer<'_> {
             }
         };
         self.input.advance(used);
+        // A greeting has header lines too, but no proxy that would write any.
+        let proxies = &self.config.trusted_proxies;
+        match forwarded::client(*self.addr, &request.head.headers, proxies) {
+            Ok(client) => *self.addr = client,
+            Err(refusal) => return Err(NotAdmitted::Refused(self.transport, refusal)),
+        }
         match http::page(&request, &self.config.web) {
             Ok(Some(page)) => {
                 // Under the deadline of the handshake, which a reader that takes nothing runs into.

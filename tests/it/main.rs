@@ -20,6 +20,7 @@ mod http;
 mod limits;
 mod order;
 mod php_timing;
+mod proxies;
 mod raw;
 mod reload;
 mod reload_under_load;

@@ -64,7 +64,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry { object: "client", name: "kind", kind: Field("\"web\"|\"backend\""), text: "A page, or a backend script.", since: 1 },
     Entry { object: "client", name: "transport", kind: Field("\"ws\"|\"wss\"|\"tcp\"|\"ssl\""), text: "How it reached the relay.", since: 1 },
     Entry { object: "client", name: "path", kind: Field("string"), text: "The path of its handshake, / where there was none.", since: 1 },
-    Entry { object: "client", name: "addr", kind: Field("string"), text: "Its address and port.", since: 1 },
+    Entry { object: "client", name: "addr", kind: Field("string"), text: "Its address and port; port 0 where a trusted proxy tells none.", since: 1 },
     Entry { object: "client", name: "ident", kind: Field("string?"), text: "The name a backend is addressed by.", since: 1 },
     Entry { object: "client", name: "headers", kind: Field("table<string, string>"), text: "The headers of its handshake, names in lower case; read-only.", since: 1 },
     Entry { object: "client", name: "uuid", kind: Field("string?"), text: "The uuid it is registered under.", since: 1 },

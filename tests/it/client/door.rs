@@ -2,15 +2,15 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use serde_json::json;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite;
@@ -109,11 +109,25 @@ pub struct Door {
     pub addr: SocketAddr,
     tls: Option<Arc<rustls::ClientConfig>>,
     dribbles: bool,
+    /// Where clients come from, if that is not the system's choice.
+    source: Option<IpAddr>,
+    /// What goes in front of all that a client sends.
+    preface: Arc<[u8]>,
 }
 
 impl Door {
     pub fn new(addr: SocketAddr, tls: Option<Arc<rustls::ClientConfig>>) -> Door {
-        Door { addr, tls, dribbles: false }
+        Door { addr, tls, dribbles: false, source: None, preface: Arc::new([]) }
+    }
+
+    /// The same door for clients that come from this address of the machine.
+    pub fn from(&self, source: [u8; 4]) -> Door {
+        Door { source: Some(source.into()), ..self.clone() }
+    }
+
+    /// The same door for clients of a proxy that puts these bytes in front of theirs.
+    pub fn behind(&self, preface: impl AsRef<[u8]>) -> Door {
+        Door { preface: preface.as_ref().into(), ..self.clone() }
     }
 
     /// The same door for clients that write one byte at a time, TLS records included.
@@ -131,7 +145,15 @@ impl Door {
     }
 
     pub async fn dial_tcp(&self) -> TcpStream {
-        let tcp = in_time("a TCP connection", TcpStream::connect(self.addr)).await;
+        let socket = match self.addr {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        };
+        let socket = socket.expect("a socket");
+        if let Some(source) = self.source {
+            socket.bind((source, 0).into()).expect("an address of this machine");
+        }
+        let tcp = in_time("a TCP connection", socket.connect(self.addr)).await;
         let tcp = tcp.expect("a relay that accepts");
         tcp.set_nodelay(true).expect("a TCP option");
         tcp
@@ -143,10 +165,11 @@ impl Door {
 
     /// Makes the transport out of a TCP connection.
     pub async fn dial_over(&self, tcp: TcpStream, transport: Transport) -> io::Result<Stream> {
-        let bytes: Stream = match self.dribbles {
+        let mut bytes: Stream = match self.dribbles {
             true => Box::new(Dribble(tcp)),
             false => Box::new(tcp),
         };
+        bytes.write_all(&self.preface).await?;
         if !transport.is_tls() {
             return Ok(bytes);
         }
