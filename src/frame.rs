@@ -42,6 +42,9 @@ pub enum Frame {
     Ping(Bytes),
     /// A pong with its payload (at most 125 bytes).
     Pong(Bytes),
+    /// A data frame that completes no message; what it carries is kept until one does. Told so that
+    /// each frame of a peer is one step of its connection, whatever it holds.
+    Fragment,
     /// The peer's Close frame with its code (`None`: an empty body). Nothing may be decoded after it.
     Close(Option<u16>),
 }

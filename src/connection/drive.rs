@@ -2,7 +2,7 @@
 //! says goodbye. One small future for each connection; what is rare is boxed.
 
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -22,8 +22,8 @@ use crate::script::Event;
 /// the others by this much decoding at most.
 const READS_PER_TURN: usize = 2;
 
-/// How many frames it decodes before that: those that need no decision, pings and empty fragments,
-/// are bounded by nothing else.
+/// How many frames it takes before that, of whatever kind: those that need no decision, pings and
+/// fragments, are bounded by nothing else.
 const FRAMES_PER_TURN: usize = 256;
 
 /// One connection's life after its handshake.
@@ -185,7 +185,7 @@ impl Drive {
             let mut input = &mut buffer[..count];
             loop {
                 if frames == FRAMES_PER_TURN {
-                    cx.waker().wake_by_ref();
+                    give_way(cx);
                 }
                 if frames == FRAMES_PER_TURN || !self.may_submit(cx) {
                     self.decoder.keep(input);
@@ -202,7 +202,7 @@ impl Drive {
                 }
             }
             if reads == READS_PER_TURN {
-                cx.waker().wake_by_ref();
+                give_way(cx);
                 return Poll::Pending;
             }
             reads += 1;
@@ -237,7 +237,7 @@ impl Drive {
             Frame::Message(text) => self.submit_text(text),
             Frame::Noise => self.submit(Event::Noise { from: self.link.id, bytes: 0 }, 0),
             Frame::Ping(payload) => self.pongs.extend_from_slice(&frame::pong_frame(&payload)),
-            Frame::Pong(_) | Frame::Close(_) => {}
+            Frame::Pong(_) | Frame::Fragment | Frame::Close(_) => {}
         }
     }
 
@@ -315,7 +315,7 @@ impl Drive {
                 _ => return Poll::Ready(()),
             }
         }
-        cx.waker().wake_by_ref();
+        give_way(cx);
         Poll::Pending
     }
 
@@ -330,3 +330,13 @@ impl Drive {
         }
     }
 }
+
+/// Has the task go on when all others had their turn and the sockets were asked for news. A task
+/// that wakes itself plainly is back before that, sixty times in a row: so often tokio asks while
+/// there is anything to run.
+fn give_way(cx: &mut Context<'_>) {
+    let _ = pin!(tokio::task::yield_now()).poll(cx);
+}
+
+#[cfg(test)]
+mod tests;

@@ -198,7 +198,7 @@ impl Decoder {
         match control {
             _ if arriving.left > 0 => Ok(None),
             Some(control) => control_frame(control, &arriving.control).map(Some),
-            None if !arriving.is_final => Ok(None),
+            None if !arriving.is_final => Ok(Some(Frame::Fragment)),
             None => {
                 let message = self.message.take().unwrap_or_default();
                 if self.held.is_none() && !message.is_checked() {

@@ -53,7 +53,8 @@ fn message(text: impl AsRef<[u8]>) -> Frame {
 
 type Outcome = (Vec<Frame>, Option<CloseReason>);
 
-/// Decodes the parts one after the other; `kept`: each part is first kept, then decoded.
+/// Decodes the parts one after the other; `kept`: each part is first kept, then decoded. Fragments
+/// are passed over.
 fn decode(decoder: &mut frame::Decoder, parts: &[&[u8]], kept: bool) -> Outcome {
     let mut frames = Vec::new();
     for part in parts {
@@ -69,6 +70,7 @@ fn decode(decoder: &mut frame::Decoder, parts: &[&[u8]], kept: bool) -> Outcome 
                     frames.push(Frame::Close(code));
                     return (frames, None);
                 }
+                Ok(Some(Frame::Fragment)) => {}
                 Ok(Some(frame)) => frames.push(frame),
                 Ok(None) => break,
                 Err(reason) => return (frames, Some(reason)),
@@ -131,6 +133,23 @@ fn memory_follows_what_arrived() {
     let inner = inner(&decoder);
     assert!(inner.message.is_none() && inner.arriving.is_none() && inner.held.is_none());
     assert!(decoder.backlog.is_none());
+}
+
+/// A flood of frames that need no decision is no longer a step than any other frame: its sender can
+/// be stopped after each.
+#[test]
+fn each_call_takes_one_frame() {
+    for frame in [masked(CONTINUE, ""), masked(CONTINUE, "x"), masked(PING, ""), masked(PONG, "")] {
+        let (mut decoder, mut open) = (new(), masked(TEXT, ""));
+        let mut first: &mut [u8] = &mut open;
+        assert_eq!(decoder.decode(&mut first), Ok(Some(Frame::Fragment)));
+        let mut flood = frame.repeat(100);
+        let mut input: &mut [u8] = &mut flood;
+        for left in (0..100).rev() {
+            assert!(matches!(decoder.decode(&mut input), Ok(Some(_))));
+            assert_eq!(input.len(), left * frame.len());
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,105 @@
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::runtime::LocalOptions;
+
+use super::*;
+use crate::config::Config;
+use crate::frame::Encoding;
+use crate::headers::Headers;
+use crate::script::{Intake, Queue};
+use crate::session::{ClientInfo, ClientKind, Issuer, Scheme};
+use crate::transport::Transport;
+
+/// A WebSocket client that is through its handshake, and its peer.
+async fn connected(config: Config) -> (TcpStream, Rc<Link>, Drive) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let addr = listener.local_addr().expect("bound");
+    let peer = TcpStream::connect(addr).await.expect("connected");
+    let (tcp, addr) = listener.accept().await.expect("accepted");
+    let decoder = Decoder::websocket(config.limits.message_bytes_max);
+    let intake = Intake::new(Queue::default(), 64, 1 << 20);
+    let issuer = Arc::new(Issuer::new().expect("random numbers"));
+    let home = Rc::new(Home::new(0, Arc::new(config), intake, issuer));
+    let transport = Transport::plain(tcp);
+    let link = home.shard.borrow_mut().insert(ClientKind::Web, Encoding::WebSocket, transport);
+    let info = ClientInfo {
+        id: link.id,
+        kind: link.kind,
+        scheme: Scheme::Ws,
+        addr,
+        ident: None,
+        path: "/".to_owned(),
+        headers: Headers::default(),
+        issued_uuid: String::new(),
+    };
+    let membership = Membership::new(Rc::clone(&home), info);
+    (peer, Rc::clone(&link), Drive::new(home, link, decoder, membership))
+}
+
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    // A mask of zeros changes nothing.
+    [&[first, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat()
+}
+
+/// In how many turns what the peer sends is read, up to its first message.
+fn turns(sent: &[u8]) -> usize {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let (mut peer, link, mut drive) = connected(Config::default()).await;
+        peer.write_all(sent).await.expect("room in the kernel");
+        let mut turns = 0;
+        poll_fn(|cx| {
+            turns += 1;
+            assert!(Pin::new(&mut drive).poll(cx).is_pending());
+            if link.undecided() > 0 { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        turns
+    })
+}
+
+/// Others have their turn between, whatever the frames are.
+#[test]
+fn a_flood_that_needs_no_decision_is_read_in_turns() {
+    const FRAMES: usize = 4_000;
+    let (open, last) = (frame(0x01, b""), frame(0x80, b"{}"));
+    let floods = [
+        ("empty fragments", [open.clone(), frame(0x00, b"").repeat(FRAMES), last.clone()]),
+        ("fragments of a byte", [open.clone(), frame(0x00, b" ").repeat(FRAMES), last.clone()]),
+        ("pongs", [open, frame(0x8a, b"").repeat(FRAMES), last]),
+    ];
+    for (name, flood) in floods {
+        let turns = turns(&flood.concat());
+        assert!(turns >= FRAMES / FRAMES_PER_TURN, "{turns} turns for {FRAMES} {name}");
+    }
+    assert!(turns(&frame(0x81, b"{}")) <= 2);
+}
+
+/// What arrives for others is noticed after a turn, not after as many as tokio takes in a row.
+#[test]
+fn who_gives_way_lets_the_sockets_be_asked() {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().build_local(LocalOptions::default());
+    let turns = runtime.expect("a runtime").block_on(async {
+        let (peer, other) = UnixStream::pair().expect("a pair");
+        let turns = Rc::new(Cell::new(0));
+        let count = Rc::clone(&turns);
+        let busy = tokio::task::spawn_local(poll_fn(move |cx| -> Poll<()> {
+            count.set(count.get() + 1);
+            // Behind the first turns, when the other waits.
+            if count.get() == 10 {
+                peer.try_write(b"x").expect("room");
+            }
+            give_way(cx);
+            Poll::Pending
+        }));
+        other.readable().await.expect("a byte");
+        busy.abort();
+        turns.get() - 10
+    });
+    assert!(turns <= 2, "{turns} turns");
+}
