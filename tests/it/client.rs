@@ -2,6 +2,7 @@
 //! answers pings while a test is busy with another client; what it heard waits for the test in order.
 
 mod door;
+mod fault;
 mod heard;
 mod library;
 

@@ -9,6 +9,7 @@ mod wire;
 
 mod architecture;
 mod binary;
+mod chaos;
 mod cli_send;
 mod cli_tail;
 mod commands;

@@ -113,6 +113,11 @@ impl Process {
         self.stderr.get().len()
     }
 
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.stderr.text_from(0)
+    }
+
     /// What it logs from that line on, up to the line that says this.
     pub async fn log_until(&self, from: usize, said: &str) -> String {
         eventually(&format!("{said:?} in the log"), async || {
@@ -120,6 +125,12 @@ impl Process {
         })
         .await;
         self.stderr.text_from(from)
+    }
+
+    /// How many files and sockets it has open.
+    pub fn descriptors(&self) -> usize {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        open.expect("Linux, and a process that runs").count()
     }
 
     pub fn signal(&self, name: &str) {

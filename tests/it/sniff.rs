@@ -129,24 +129,6 @@ fn client_hello_cut_at_its_first_bytes() {
     });
 }
 
-over_each_transport! {
-    /// A whole session in which the client writes one byte at a time: TLS records, upgrade or
-    /// greeting, frames.
-    async fn a_client_that_dribbles(relay, transport) {
-        let mut client = relay.dribbling().client(transport).await;
-        let mut page = relay.web_named(Transport::Ws, "page").await;
-        let text = r#"{"opcode":"feedback","uuid":"page","message":"one byte at a time, é🐎"}"#;
-        client.send(text).await;
-        client.acked("").await;
-        page.hears(text).await;
-        client.send_together(&[r#"{"opcode":"echo"}"#, r#"{"opcode":"quit"}"#]).await;
-        client.acked("").await;
-        client.hears(r#"{"opcode":"echo"}"#).await;
-        client.acked("").await;
-        client.expect_close(1000).await;
-    }
-}
-
 #[test]
 fn bytes_behind_the_greeting_belong_to_the_stream() {
     relay_test(async |relay| {

@@ -4,18 +4,18 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::time::Duration;
 
 use serde_json::json;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
 
+use super::fault::Fault;
 use super::{Client, Library};
 use crate::harness::in_time;
 
@@ -108,7 +108,7 @@ impl Hello {
 pub struct Door {
     pub addr: SocketAddr,
     tls: Option<Arc<rustls::ClientConfig>>,
-    dribbles: bool,
+    fault: Fault,
     /// Where clients come from, if that is not the system's choice.
     source: Option<IpAddr>,
     /// What goes in front of all that a client sends.
@@ -117,7 +117,7 @@ pub struct Door {
 
 impl Door {
     pub fn new(addr: SocketAddr, tls: Option<Arc<rustls::ClientConfig>>) -> Door {
-        Door { addr, tls, dribbles: false, source: None, preface: Arc::new([]) }
+        Door { addr, tls, fault: Fault::None, source: None, preface: Arc::new([]) }
     }
 
     /// The same door for clients that come from this address of the machine.
@@ -130,9 +130,20 @@ impl Door {
         Door { preface: preface.as_ref().into(), ..self.clone() }
     }
 
-    /// The same door for clients that write one byte at a time, TLS records included.
+    /// The same door over a network that carries one byte at a time, TLS records included.
     pub fn dribbling(&self) -> Door {
-        Door { dribbles: true, ..self.clone() }
+        self.dribbling_slowly(Duration::ZERO)
+    }
+
+    /// The same, each byte a while after the one before.
+    pub fn dribbling_slowly(&self, delay: Duration) -> Door {
+        Door { fault: Fault::Dribbles(delay), ..self.clone() }
+    }
+
+    /// The same door over a network that breaks when a client has sent so many bytes: sending is an error
+    /// then, and the relay sees a reset once the client has dropped its stream.
+    pub fn breaking_after(&self, bytes: usize) -> Door {
+        Door { fault: Fault::BreaksAfter(bytes), ..self.clone() }
     }
 
     /// The same door for clients with another idea of TLS.
@@ -165,10 +176,7 @@ impl Door {
 
     /// Makes the transport out of a TCP connection.
     pub async fn dial_over(&self, tcp: TcpStream, transport: Transport) -> io::Result<Stream> {
-        let mut bytes: Stream = match self.dribbles {
-            true => Box::new(Dribble(tcp)),
-            false => Box::new(tcp),
-        };
+        let mut bytes = self.fault.over(tcp)?;
         bytes.write_all(&self.preface).await?;
         if !transport.is_tls() {
             return Ok(bytes);
@@ -255,36 +263,4 @@ async fn upgrade(stream: Stream, hello: &Hello) -> tungstenite::Result<WebSocket
     }
     let (websocket, _) = tokio_tungstenite::client_async(request, stream).await?;
     Ok(websocket)
-}
-
-/// Writes one byte at a time.
-struct Dribble(TcpStream);
-
-impl AsyncWrite for Dribble {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let one = bytes.len().min(1);
-        Pin::new(&mut self.0).poll_write(cx, &bytes[..one])
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-}
-
-impl AsyncRead for Dribble {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
-    }
 }
