@@ -24,9 +24,17 @@ deny:
 test *words:
     tests/run.sh {{ words }}
 
+# The fuzz targets, each for so many seconds; further words name targets, as in: just fuzz 600 json
+fuzz seconds="20" *targets:
+    fuzz/run {{ seconds }} {{ targets }}
+
 # The benchmarks: relay, dispatch, wire, isolation; as in: just bench relay --full
 bench name *words:
     cargo bench --bench {{ name }} -- {{ words }}
+
+# The soak: twenty minutes of churn, or as many as are said, and the slopes of memory and descriptors.
+soak minutes="20":
+    cargo bench --bench soak -- {{ minutes }}
 
 # All that has to hold before a merge.
 ci:
