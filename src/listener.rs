@@ -5,11 +5,13 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::config::{ListenScheme, ListenUrl};
@@ -20,6 +22,10 @@ use crate::worker::Arrival;
 /// (net.core.somaxconn) where that is lower.
 const BACKLOG: i32 = 4096;
 
+/// How many connections a worker gets at once, while more are waiting to be accepted: each hand-over
+/// wakes it, which costs more than the accepting.
+const ARRIVALS_PER_HAND_OVER: usize = 64;
+
 /// How long accepting waits after an error, doubled each time: out of descriptors, the listener
 /// stays readable, and a loop without a wait would only burn the processor.
 const BACK_OFF_MIN: Duration = Duration::from_millis(10);
@@ -27,7 +33,8 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 
 /// A bound address.
 pub struct Listener {
-    socket: TcpListener,
+    /// Not tokio's, which would have each connection watched here before its worker does.
+    socket: AsyncFd<TcpListener>,
     pub listening: Listening,
 }
 
@@ -36,6 +43,17 @@ pub struct Listener {
 pub struct Listening {
     pub scheme: ListenScheme,
     pub addr: SocketAddr,
+}
+
+impl Listener {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        loop {
+            let mut ready = ready!(self.socket.poll_read_ready(cx))?;
+            if let Ok(accepted) = ready.try_io(|socket| socket.get_ref().accept()) {
+                return Poll::Ready(accepted);
+            }
+        }
+    }
 }
 
 impl fmt::Display for Listening {
@@ -62,68 +80,109 @@ fn bind_one(scheme: ListenScheme, addr: SocketAddr) -> io::Result<Listener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // What is accepted inherits it (tcp(7)).
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
-    let socket = TcpListener::from_std(socket.into())?;
+    let socket = TcpListener::from_std(socket.into());
     let listening = Listening { scheme, addr: socket.local_addr()? };
-    Ok(Listener { socket, listening })
+    Ok(Listener { socket: watch(socket)?, listening })
+}
+
+/// Its successor is unsafe, for types that change their descriptor or close it meanwhile: this one
+/// does neither.
+#[expect(deprecated)]
+fn watch(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+    AsyncFd::with_interest(socket, Interest::READABLE)
 }
 
 /// Where accepted sockets go, and how many there may be.
 pub struct Reception {
-    workers: Vec<mpsc::Sender<Arrival>>,
+    workers: Vec<mpsc::Sender<Vec<Arrival>>>,
+    /// What each worker is to get with the next hand-over.
+    gathered: Vec<Vec<Arrival>>,
+    /// How many have come, for whose turn it is.
+    count: usize,
     connections: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
 }
 
+/// A place among the connections, and one among the handshakes.
+type Places = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+
 impl Reception {
     pub fn new(
-        workers: Vec<mpsc::Sender<Arrival>>,
+        workers: Vec<mpsc::Sender<Vec<Arrival>>>,
         connections_max: usize,
         handshakes_max: usize,
     ) -> Reception {
         Reception {
+            gathered: workers.iter().map(|_| Vec::new()).collect(),
+            count: 0,
             workers,
             connections: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))),
             handshakes: Arc::new(Semaphore::new(handshakes_max.min(Semaphore::MAX_PERMITS))),
         }
     }
 
-    /// Permits for one more connection. What is not accepted waits in the kernel and costs the
+    /// Places for one more connection. What is not accepted waits in the kernel and costs the
     /// relay nothing.
-    async fn permits(&self) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), AcquireError> {
-        if self.connections.available_permits() == 0 {
+    async fn places(&mut self) -> Result<Places, AcquireError> {
+        let (connections, handshakes) =
+            (Arc::clone(&self.connections), Arc::clone(&self.handshakes));
+        if connections.available_permits() == 0 {
             tracing::warn!("limits.connections_max is reached: further clients wait");
         }
-        let connection = Arc::clone(&self.connections).acquire_owned().await?;
-        Ok((connection, Arc::clone(&self.handshakes).acquire_owned().await?))
+        if connections.available_permits() == 0 || handshakes.available_permits() == 0 {
+            self.hand_over().await;
+        }
+        Ok((connections.acquire_owned().await?, handshakes.acquire_owned().await?))
+    }
+
+    /// Takes one in; the workers get it with the next hand-over, one after the other: connections
+    /// are many and alike.
+    async fn take(&mut self, arrival: Arrival) {
+        let worker = self.count % self.workers.len();
+        self.gathered[worker].push(arrival);
+        self.count = self.count.wrapping_add(1);
+        if self.gathered[worker].len() == ARRIVALS_PER_HAND_OVER {
+            self.hand_over().await;
+        }
+    }
+
+    async fn hand_over(&mut self) {
+        for (worker, gathered) in self.workers.iter().zip(&mut self.gathered) {
+            if !gathered.is_empty() && worker.send(std::mem::take(gathered)).await.is_err() {
+                tracing::debug!("connections refused: the worker has ended");
+            }
+        }
     }
 }
 
 /// Accepts on all listeners, each with what it serves, for ever. Ends when it is cancelled.
-pub async fn accept(listeners: Vec<(Listener, Door)>, reception: Reception) {
-    let (mut next, mut wait) = (0, BACK_OFF_MIN);
-    while let Ok((connection, handshake)) = reception.permits().await {
-        let (at, accepted) = poll_fn(|cx| poll_accept(&listeners, next, cx)).await;
+pub async fn accept(listeners: Vec<(Listener, Door)>, mut reception: Reception) {
+    let mut wait = BACK_OFF_MIN;
+    while let Ok((connection, handshake)) = reception.places().await {
+        let first = reception.count;
+        let at_once = poll_fn(|cx| Poll::Ready(poll_accept(&listeners, first, cx))).await;
+        let (at, accepted) = match at_once {
+            Poll::Ready(accepted) => accepted,
+            Poll::Pending => {
+                reception.hand_over().await;
+                poll_fn(|cx| poll_accept(&listeners, first, cx)).await
+            }
+        };
         let (listener, door) = &listeners[at];
-        let accepted = accepted.and_then(|(tcp, peer)| {
-            tcp.set_nodelay(true)?;
-            Ok((tcp.into_std()?, peer))
-        });
         match accepted {
             Ok((tcp, peer)) => {
                 wait = BACK_OFF_MIN;
-                next = next.wrapping_add(1);
-                let arrival = Arrival { tcp, peer, door: door.clone(), connection, handshake };
-                // To one worker after the other: connections are many and alike.
-                let worker = &reception.workers[next % reception.workers.len()];
-                if worker.send(arrival).await.is_err() {
-                    tracing::debug!(%peer, "refused: the worker has ended");
-                }
+                let (tcp, door) = (tcp.into(), door.clone());
+                reception.take(Arrival { tcp, peer, door, connection, handshake }).await;
             }
             Err(error) if is_of_peer(&error) => {}
             Err(error) => {
                 tracing::warn!(listener = %listener.listening, %error, "cannot accept");
+                reception.hand_over().await;
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(BACK_OFF_MAX);
             }
@@ -139,7 +198,7 @@ fn poll_accept(
 ) -> Poll<(usize, io::Result<(TcpStream, SocketAddr)>)> {
     for at in 0..listeners.len() {
         let at = first.wrapping_add(at) % listeners.len();
-        if let Poll::Ready(accepted) = listeners[at].0.socket.poll_accept(cx) {
+        if let Poll::Ready(accepted) = listeners[at].0.poll_accept(cx) {
             return Poll::Ready((at, accepted));
         }
     }

@@ -27,7 +27,8 @@ use crate::session::Issuer;
 /// How many hand-overs of the hub may wait for a worker; then the script thread waits for it.
 pub const INBOX_HAND_OVERS: usize = 64;
 
-/// Accepted sockets that wait for a worker; then the listeners wait.
+/// Hand-overs of accepted sockets that wait for a worker; then the listeners wait. The sockets in
+/// them are bounded by `limits.handshakes_pending_max`.
 const ARRIVALS: usize = 64;
 
 /// How often stalled and silent clients are looked for.
@@ -56,7 +57,7 @@ pub enum Order {
 
 /// A running worker.
 pub struct Worker {
-    pub arrivals: mpsc::Sender<Arrival>,
+    pub arrivals: mpsc::Sender<Vec<Arrival>>,
     pub thread: JoinHandle<()>,
 }
 
@@ -116,7 +117,7 @@ pub fn start(index: u16, plan: Plan, inbox: mpsc::Receiver<Vec<Delivery>>) -> io
 async fn run(
     index: u16,
     plan: Plan,
-    accepted: mpsc::Receiver<Arrival>,
+    accepted: mpsc::Receiver<Vec<Arrival>>,
     mut inbox: mpsc::Receiver<Vec<Delivery>>,
 ) -> Partings {
     let limits = &plan.config.limits;
@@ -196,9 +197,11 @@ async fn tick(home: Rc<Home>) {
     }
 }
 
-async fn welcome_all(home: Rc<Home>, mut accepted: mpsc::Receiver<Arrival>) {
-    while let Some(arrival) = accepted.recv().await {
-        welcome(&home, arrival);
+async fn welcome_all(home: Rc<Home>, mut accepted: mpsc::Receiver<Vec<Arrival>>) {
+    while let Some(arrivals) = accepted.recv().await {
+        for arrival in arrivals {
+            welcome(&home, arrival);
+        }
     }
 }
 
