@@ -164,7 +164,8 @@ impl Receivers {
             // Until then no write is tried.
             stream.writable().await.expect("connected");
             let transport = Transport::plain(stream);
-            let link = shard.insert(ClientKind::Web, Encoding::WebSocket, transport);
+            let link =
+                shard.insert(ClientKind::Web, Encoding::WebSocket, transport, Box::default());
             let uuid = format!("page-{number}").into();
             shard.apply(Delivery::Register { to: link.id, uuid });
             links.push(link);

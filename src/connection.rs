@@ -33,7 +33,8 @@ pub async fn serve<P>(tcp: TcpStream, peer: SocketAddr, door: Door, home: Rc<Hom
     // The handshake's future is large and short-lived; what stays is small.
     let admitted = Box::pin(knock(tcp, &mut peer, door, &home)).await;
     drop(pending);
-    let Some(Admitted { transport, scheme, kind, head, rest }) = admitted else { return };
+    let Some(admitted) = admitted else { return };
+    let Admitted { transport, scheme, kind, head, rest, opening } = admitted;
     let (encoding, mut decoder) = match scheme {
         Scheme::Ws | Scheme::Wss => {
             (Encoding::WebSocket, Decoder::websocket(home.config.limits.message_bytes_max))
@@ -47,7 +48,7 @@ pub async fn serve<P>(tcp: TcpStream, peer: SocketAddr, door: Door, home: Rc<Hom
         Err(error) => return tracing::error!(%peer, "connection refused: {error:#}"),
     };
     decoder.keep(&rest);
-    let link = home.shard.borrow_mut().insert(kind, encoding, transport);
+    let link = home.shard.borrow_mut().insert(kind, encoding, transport, opening);
     let seat = Seat::new(Rc::clone(&home), Rc::clone(&link));
     let info = ClientInfo {
         id: link.id,
@@ -60,6 +61,7 @@ pub async fn serve<P>(tcp: TcpStream, peer: SocketAddr, door: Door, home: Rc<Hom
         issued_uuid,
     };
     tracing::debug!(session = link.id.serial, %peer, scheme = scheme.name(), "connected");
+    link.submitted(0);
     let membership = Membership::new(Rc::clone(&home), info);
     let reason = Drive::new(Rc::clone(&home), link, decoder, membership).await;
     home.count_parting(&seat.link, &reason);

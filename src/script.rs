@@ -242,7 +242,8 @@ mod tests {
         script.queue().push(&mut vec![Event::Connected(Box::new(info))]);
         script.stop();
         let deliveries = outlet.blocking_recv().expect("handed over");
-        assert_eq!(deliveries.len(), 2);
+        // That it is decided, its ready, its name.
+        assert_eq!(deliveries.len(), 3);
         assert!(outlet.blocking_recv().is_none());
     }
 

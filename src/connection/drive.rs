@@ -40,6 +40,9 @@ pub struct Drive {
 
 /// Where in its life it is. It only goes forward.
 enum Phase {
+    /// The script does not know the client yet: until then nothing may be written to it, a pong
+    /// neither.
+    Entering,
     Reading,
     /// No more input counts; what was received is still decided.
     Deciding(CloseReason),
@@ -58,6 +61,13 @@ impl Future for Drive {
         loop {
             self.obey();
             match self.phase {
+                Phase::Entering => {
+                    if self.link.undecided() > 0 {
+                        self.link.await_decision();
+                        return Poll::Pending;
+                    }
+                    self.phase = Phase::Reading;
+                }
                 Phase::Reading => {
                     // Not awaited: a slow reader is read from as long as its queue holds.
                     let _ = self.link.poll_written(cx);
@@ -101,7 +111,7 @@ impl Drive {
             home,
             link,
             decoder,
-            phase: Phase::Reading,
+            phase: Phase::Entering,
             timer: None,
             membership: Some(membership),
             pongs: BytesMut::new(),
@@ -111,8 +121,10 @@ impl Drive {
     /// Moves on where the hub or the worker wants an end.
     fn obey(&mut self) {
         match (&self.phase, self.link.ending()) {
-            (Phase::Reading, Some((reason, false))) => self.decide(reason),
-            (Phase::Reading | Phase::Deciding(_), Some((reason, true))) => self.part(reason),
+            (Phase::Entering | Phase::Reading, Some((reason, false))) => self.decide(reason),
+            (Phase::Entering | Phase::Reading | Phase::Deciding(_), Some((reason, true))) => {
+                self.part(reason);
+            }
             _ => {}
         }
     }
@@ -159,7 +171,7 @@ impl Drive {
     /// Why it ends; the peer's end of stream while it has not ended.
     fn reason(&self) -> CloseReason {
         match &self.phase {
-            Phase::Reading => CloseReason::EndOfStream,
+            Phase::Entering | Phase::Reading => CloseReason::EndOfStream,
             Phase::Deciding(reason)
             | Phase::Parting(reason)
             | Phase::Lingering(reason)

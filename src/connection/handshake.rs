@@ -32,6 +32,8 @@ pub struct Admitted {
     pub head: Head,
     /// What came behind the handshake: it belongs to the stream.
     pub rest: Bytes,
+    /// The answer to the handshake, where that is still to be written.
+    pub opening: Box<[u8]>,
 }
 
 /// Why there is no client.
@@ -78,7 +80,7 @@ pub async fn admit(
     match kind {
         Sniff::Http => newcomer.upgrade().await,
         Sniff::Greeting => newcomer.greeting().await,
-        Sniff::Json => Ok(newcomer.admitted(false, ClientKind::Backend, plain_head())),
+        Sniff::Json => Ok(newcomer.admitted_raw(plain_head())),
         Sniff::Tls | Sniff::NeedMore | Sniff::Unknown => {
             let refusal = Refusal::bad_request("neither WebSocket nor JSON nor a greeting");
             Err(NotAdmitted::Refused(newcomer.transport, refusal))
@@ -158,17 +160,18 @@ impl Newcomer<'_> {
             Ok(None) => {}
             Err(refusal) => return Err(NotAdmitted::Refused(self.transport, refusal)),
         }
-        match head::upgrade(&request, &self.config.web.allowed_origins) {
-            Ok(upgrade) => self.transport.write_all(&upgrade.response).await?,
+        let opening = match head::upgrade(&request, &self.config.web.allowed_origins) {
+            Ok(upgrade) => upgrade.response.into_boxed_slice(),
             Err(refusal) => return Err(NotAdmitted::Refused(self.transport, refusal)),
-        }
+        };
         let php = request.head.headers.get("client-type").is_some_and(|is| is == "php");
-        if php {
-            // Such a client throws away what arrives in the same read as the 101.
-            tokio::time::sleep(self.config.web.php_ready_delay).await;
+        if !php {
+            return Ok(self.admitted(true, ClientKind::Web, request.head, opening));
         }
-        let kind = if php { ClientKind::Backend } else { ClientKind::Web };
-        Ok(self.admitted(true, kind, request.head))
+        // Such a client throws away what arrives in the same read as the 101.
+        self.transport.write_all(&opening).await?;
+        tokio::time::sleep(self.config.web.php_ready_delay).await;
+        Ok(self.admitted(true, ClientKind::Backend, request.head, Box::default()))
     }
 
     async fn greeting(mut self) -> Result<Admitted, NotAdmitted> {
@@ -180,13 +183,23 @@ impl Newcomer<'_> {
             }
         };
         self.input.advance(used);
-        Ok(self.admitted(false, ClientKind::Backend, head))
+        Ok(self.admitted_raw(head))
     }
 
-    fn admitted(self, websocket: bool, kind: ClientKind, head: Head) -> Admitted {
+    fn admitted_raw(self, head: Head) -> Admitted {
+        self.admitted(false, ClientKind::Backend, head, Box::default())
+    }
+
+    fn admitted(
+        self,
+        websocket: bool,
+        kind: ClientKind,
+        head: Head,
+        opening: Box<[u8]>,
+    ) -> Admitted {
         let scheme = Scheme::new(websocket, self.transport.is_tls());
         let rest = self.input.freeze();
-        Admitted { transport: self.transport, scheme, kind, head, rest }
+        Admitted { transport: self.transport, scheme, kind, head, rest, opening }
     }
 }
 

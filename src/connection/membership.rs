@@ -19,7 +19,7 @@ pub struct Membership {
 impl Membership {
     pub fn new(home: Rc<Home>, info: ClientInfo) -> Membership {
         let id = info.id;
-        home.intake.announce(Event::Connected(Box::new(info)));
+        home.intake.submit(Event::Connected(Box::new(info)), 0);
         Membership { home, id, reason: CloseReason::Internal }
     }
 

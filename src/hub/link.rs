@@ -36,6 +36,8 @@ pub struct Link {
     pub(super) place: Cell<Option<usize>>,
     /// What its acks carry.
     pub(super) uuid: RefCell<Option<Arc<str>>>,
+    /// What is to be written before anything else; empty when it has been.
+    pub(super) opening: Cell<Box<[u8]>>,
     /// Why it is being closed: once set, nothing is appended but the farewell.
     ending: RefCell<Ending>,
     output: RefCell<Output>,
@@ -78,6 +80,7 @@ impl Link {
             turn: Cell::new(0),
             place: Cell::new(None),
             uuid: RefCell::new(None),
+            opening: Cell::default(),
             ending: RefCell::new(Ending::Open),
             output: RefCell::new(Output {
                 transport,

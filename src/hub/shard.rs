@@ -60,11 +60,14 @@ impl Shard {
         self.turns
     }
 
+    /// Seats a client. The `opening`, the answer to its handshake, is written in the turn that tells
+    /// that the script knows it, in one write with what greets it.
     pub fn insert(
         &mut self,
         kind: ClientKind,
         encoding: Encoding,
         transport: Transport,
+        opening: Box<[u8]>,
     ) -> Rc<Link> {
         let entry = self.links.vacant_entry();
         self.serials += 1;
@@ -75,7 +78,9 @@ impl Shard {
             // Unique over all workers, of which there are 1,024 at most, and exact as a number in Lua.
             serial: self.serials << 10 | u64::from(self.worker & 0x3ff),
         };
-        Rc::clone(entry.insert(Rc::new(Link::new(id, kind, encoding, transport))))
+        let link = Link::new(id, kind, encoding, transport);
+        link.opening.set(opening);
+        Rc::clone(entry.insert(Rc::new(link)))
     }
 
     pub fn remove(&mut self, link: &Link) {
@@ -155,6 +160,10 @@ impl Shard {
     fn decided(&mut self, to: SessionId, bytes: usize, ack: bool) {
         let Some(link) = self.link(to).cloned() else { return };
         link.decided(bytes);
+        let opening = link.opening.take();
+        if !opening.is_empty() {
+            self.turn.send_frame(to.slot, &opening);
+        }
         if ack && link.is_open() && link.wants_ack(self.queue_limits) {
             let uuid = link.uuid.borrow();
             self.turn.send(to.slot, next(uuid.as_deref()).as_bytes(), link.encoding);

@@ -11,7 +11,7 @@ pub struct Intake {
     queue: Queue,
     gathered: RefCell<Vec<Event>>,
     /// What may still be submitted. Both may go below zero: a message is let in while there is any
-    /// room, and the end of a connection always.
+    /// room, and the start and the end of a connection always.
     messages: Cell<isize>,
     bytes: Cell<isize>,
     /// Connections that stopped reading for want of room.
@@ -45,16 +45,11 @@ impl Intake {
     }
 
     /// Hands over what waits for a decision: a message, for which the caller has seen that there is
-    /// room, or the end of a connection. `bytes` is its size, which the event carries too, and
-    /// which comes back with the decision.
+    /// room, or the start or the end of a connection. `bytes` is its size, which the event carries
+    /// too, and which comes back with the decision.
     pub fn submit(&self, event: Event, bytes: usize) {
         self.messages.set(self.messages.get() - 1);
         self.bytes.set(self.bytes.get() - signed(bytes));
-        self.announce(event);
-    }
-
-    /// Hands over what needs no room, because there is one for each connection.
-    pub fn announce(&self, event: Event) {
         let mut gathered = self.gathered.borrow_mut();
         gathered.push(event);
         if gathered.len() == 1

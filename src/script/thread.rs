@@ -268,6 +268,9 @@ impl ScriptThread {
     }
 
     fn connected(&mut self, info: ClientInfo) {
+        // First, so that the answer to the handshake precedes whatever the handler sends. Nobody has
+        // this id yet, so it is no ack.
+        self.hub.borrow_mut().decided(info.id, 0);
         let client = self.hub.borrow_mut().connect(info);
         if let Err(error) = self.handle(|engine| engine.on_connect(&client)) {
             let id = self.failed(&error, "connect", GREETING, Some(client.id()));

@@ -1,8 +1,8 @@
 //! Every answer of HTTP: the upgrade as it should be, and each refusal.
 
 use crate::client::{Door, Transport};
-use crate::harness::{Setup, relay_test};
-use crate::wire::{ACCEPT, Frame, Response, Wire, request};
+use crate::harness::{Setup, TempDir, relay_test};
+use crate::wire::{ACCEPT, Frame, PING, PONG, Response, Wire, request};
 
 async fn answer(door: &Door, transport: Transport, request: &str) -> Response {
     let mut wire = Wire::dial(door, transport).await;
@@ -67,6 +67,39 @@ fn good_requests_are_upgraded() {
             for request in requests {
                 expect_upgrade(relay, transport, &request).await;
             }
+        }
+    });
+}
+
+#[test]
+fn the_answer_and_ready_precede_whatever_was_sent_behind_the_request() {
+    relay_test(async |relay| {
+        for transport in [Transport::Ws, Transport::Wss] {
+            let mut wire = Wire::dial(relay, transport).await;
+            let early = [Frame::new(PING, "early"), Frame::text("x")];
+            let early: Vec<u8> = early.iter().flat_map(Frame::bytes).collect();
+            wire.write(&[request("/", &[]).as_bytes(), &early].concat()).await;
+            assert_eq!(wire.response().await.status, 101, "over {transport}");
+            let ready = String::from_utf8(wire.text().await).expect("text");
+            assert!(ready.contains("\"ready\""), "expected ready first: {ready}");
+            let pong = wire.frame().await.expect("a pong");
+            assert_eq!((pong.first, &*pong.payload), (0x80 | PONG, &b"early"[..]));
+            wire.acked("").await;
+        }
+    });
+}
+
+#[test]
+fn a_script_that_greets_nobody_lets_everybody_in() {
+    let dir = TempDir::new();
+    let script = dir.write("opcodes.lua", "function on.default() end");
+    Setup::new().script(&script).run(async |relay| {
+        for transport in [Transport::Ws, Transport::Wss] {
+            let mut wire = Wire::dial(relay, transport).await;
+            wire.write(request("/", &[]).as_bytes()).await;
+            assert_eq!(wire.response().await.status, 101, "over {transport}");
+            wire.send(Frame::text("x")).await;
+            wire.acked("").await;
         }
     });
 }

@@ -25,7 +25,12 @@ async fn connected(config: Config) -> (TcpStream, Rc<Link>, Drive) {
     let issuer = Arc::new(Issuer::new().expect("random numbers"));
     let home = Rc::new(Home::new(0, Arc::new(config), intake, issuer));
     let transport = Transport::plain(tcp);
-    let link = home.shard.borrow_mut().insert(ClientKind::Web, Encoding::WebSocket, transport);
+    let link = home.shard.borrow_mut().insert(
+        ClientKind::Web,
+        Encoding::WebSocket,
+        transport,
+        Box::default(),
+    );
     let info = ClientInfo {
         id: link.id,
         kind: link.kind,
