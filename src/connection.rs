@@ -43,10 +43,6 @@ pub async fn serve<P>(tcp: TcpStream, peer: SocketAddr, door: Door, home: Rc<Hom
             (Encoding::Raw, Decoder::raw(home.config.limits.message_bytes_max))
         }
     };
-    let issued_uuid = match home.issuer.issue() {
-        Ok(uuid) => uuid,
-        Err(error) => return tracing::error!(%peer, "connection refused: {error:#}"),
-    };
     decoder.keep(&rest);
     let link = home.shard.borrow_mut().insert(kind, encoding, transport, opening);
     let seat = Seat::new(Rc::clone(&home), Rc::clone(&link));
@@ -58,7 +54,7 @@ pub async fn serve<P>(tcp: TcpStream, peer: SocketAddr, door: Door, home: Rc<Hom
         ident: head.headers.get("ident").filter(|ident| !ident.is_empty()).map(str::to_owned),
         path: head.path,
         headers: head.headers,
-        issued_uuid,
+        issued_uuid: home.issuer.issue(),
     };
     tracing::debug!(session = link.id.serial, %peer, scheme = scheme.name(), "connected");
     link.submitted(0);
