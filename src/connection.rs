@@ -73,7 +73,7 @@ pub async fn serve<P>(tcp: TcpStream, peer: SocketAddr, door: Door, home: Rc<Hom
 /// The handshake under its deadline; refusals are answered here.
 async fn knock(tcp: TcpStream, peer: &mut SocketAddr, door: Door, home: &Home) -> Option<Admitted> {
     let limits = &home.config.limits;
-    let admitted = timeout(limits.handshake_timeout, admit(tcp, peer, &door, &home.config));
+    let admitted = timeout(limits.handshake_timeout, admit(tcp, peer, &door, home));
     match home.unless_draining(admitted).await? {
         Ok(Ok(admitted)) => return Some(admitted),
         Ok(Err(NotAdmitted::Refused(transport, refusal))) => {

@@ -13,8 +13,10 @@ impl Headers {
     pub fn from_wire<'a>(parsed: impl Iterator<Item = (&'a str, &'a [u8])>) -> Headers {
         let mut lines = String::new();
         for (name, value) in parsed {
-            let (name, value) = (name.to_ascii_lowercase(), String::from_utf8_lossy(value));
-            lines.extend([&name, ":", &value, "\n"]);
+            let start = lines.len();
+            lines.push_str(name);
+            lines[start..].make_ascii_lowercase();
+            lines.extend([":", &*String::from_utf8_lossy(value), "\n"]);
         }
         Headers { lines: lines.into_boxed_str() }
     }
@@ -26,7 +28,7 @@ impl Headers {
 
     /// The values of all headers of this name, which must be in lower case.
     pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.iter().filter(move |(its, _)| *its == name).map(|(_, value)| value)
+        self.lines.lines().filter_map(move |line| line.strip_prefix(name)?.strip_prefix(':'))
     }
 
     /// Names and values in the order sent.

@@ -1,14 +1,16 @@
 //! From an accepted socket to a client: TLS, the first bytes that tell what it is, the WebSocket
 //! upgrade or the greeting. The caller holds the one deadline over all of it.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::net::TcpStream;
 
-use crate::config::Config;
+use super::home::Home;
 use crate::frame::forwarded;
 use crate::frame::handshake::{self as head, Head, Refusal};
 use crate::frame::proxy::{self, Proxied};
@@ -16,6 +18,9 @@ use crate::frame::sniff::{Sniff, sniff};
 use crate::http;
 use crate::session::{ClientKind, Scheme};
 use crate::transport::Transport;
+
+/// How much of a handshake is read at once.
+const SEGMENT_BYTES: usize = 4 * 1024;
 
 /// What a listener serves.
 #[derive(Clone)]
@@ -58,7 +63,7 @@ struct Newcomer<'a> {
     input: BytesMut,
     /// The peer, until a trusted proxy tells whom it speaks for.
     addr: &'a mut SocketAddr,
-    config: &'a Config,
+    home: &'a Home,
 }
 
 /// Goes through the handshake. `addr` is the peer's address, and becomes the client's as soon as a
@@ -67,10 +72,10 @@ pub async fn admit(
     tcp: TcpStream,
     addr: &mut SocketAddr,
     door: &Door,
-    config: &Config,
+    home: &Home,
 ) -> Result<Admitted, NotAdmitted> {
     let transport = Transport::plain(tcp);
-    let mut newcomer = Newcomer { transport, input: BytesMut::new(), addr, config };
+    let mut newcomer = Newcomer { transport, input: BytesMut::new(), addr, home };
     newcomer.introduction().await?;
     let mut kind = newcomer.sniff(door.tls.is_some(), door.plain).await?;
     if let (Sniff::Tls, Some(tls)) = (kind, &door.tls) {
@@ -91,23 +96,25 @@ pub async fn admit(
 impl Newcomer<'_> {
     /// Reads more, into what has come so far.
     async fn read(&mut self) -> io::Result<()> {
-        let mut segment = [0; 2048];
-        match self.transport.read(&mut segment).await? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            count => {
-                self.input.extend_from_slice(&segment[..count]);
-                Ok(())
-            }
-        }
+        poll_fn(|cx| {
+            let mut buffer = self.home.buffer.borrow_mut();
+            let count = ready!(self.transport.poll_read(cx, &mut buffer[..SEGMENT_BYTES]))?;
+            self.input.extend_from_slice(&buffer[..count]);
+            Poll::Ready(match count {
+                0 => Err(io::ErrorKind::UnexpectedEof.into()),
+                _ => Ok(()),
+            })
+        })
+        .await
     }
 
     /// Takes what a trusted proxy says in front of all else about whom it speaks for.
     async fn introduction(&mut self) -> io::Result<()> {
-        if !self.config.trusted_proxies.contains(self.addr.ip()) {
+        if !self.home.config.trusted_proxies.contains(self.addr.ip()) {
             return Ok(());
         }
         loop {
-            let proxied = proxy::parse(&self.input, self.config.limits.header_bytes_max);
+            let proxied = proxy::parse(&self.input, self.home.config.limits.header_bytes_max);
             match proxied.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))? {
                 Proxied::NeedMore => self.read().await?,
                 Proxied::No => return Ok(()),
@@ -136,7 +143,7 @@ impl Newcomer<'_> {
     }
 
     async fn upgrade(mut self) -> Result<Admitted, NotAdmitted> {
-        let bytes_max = self.config.limits.header_bytes_max;
+        let bytes_max = self.home.config.limits.header_bytes_max;
         let (request, used) = loop {
             match head::parse_http(&self.input, bytes_max) {
                 Ok(Some(parsed)) => break parsed,
@@ -146,12 +153,12 @@ impl Newcomer<'_> {
         };
         self.input.advance(used);
         // A greeting has header lines too, but no proxy that would write any.
-        let proxies = &self.config.trusted_proxies;
+        let proxies = &self.home.config.trusted_proxies;
         match forwarded::client(*self.addr, &request.head.headers, proxies) {
             Ok(client) => *self.addr = client,
             Err(refusal) => return Err(NotAdmitted::Refused(self.transport, refusal)),
         }
-        match http::page(&request, &self.config.web) {
+        match http::page(&request, &self.home.config.web) {
             Ok(Some(page)) => {
                 // Under the deadline of the handshake, which a reader that takes nothing runs into.
                 self.transport.write_all(&page).await?;
@@ -160,7 +167,7 @@ impl Newcomer<'_> {
             Ok(None) => {}
             Err(refusal) => return Err(NotAdmitted::Refused(self.transport, refusal)),
         }
-        let opening = match head::upgrade(&request, &self.config.web.allowed_origins) {
+        let opening = match head::upgrade(&request, &self.home.config.web.allowed_origins) {
             Ok(upgrade) => upgrade.response.into_boxed_slice(),
             Err(refusal) => return Err(NotAdmitted::Refused(self.transport, refusal)),
         };
@@ -170,13 +177,13 @@ impl Newcomer<'_> {
         }
         // Such a client throws away what arrives in the same read as the 101.
         self.transport.write_all(&opening).await?;
-        tokio::time::sleep(self.config.web.php_ready_delay).await;
+        tokio::time::sleep(self.home.config.web.php_ready_delay).await;
         Ok(self.admitted(true, ClientKind::Backend, request.head, Box::default()))
     }
 
     async fn greeting(mut self) -> Result<Admitted, NotAdmitted> {
         let (head, used) = loop {
-            match head::parse_greeting(&self.input, self.config.limits.header_bytes_max) {
+            match head::parse_greeting(&self.input, self.home.config.limits.header_bytes_max) {
                 Ok(Some(parsed)) => break parsed,
                 Ok(None) => self.read().await?,
                 Err(refusal) => return Err(NotAdmitted::Refused(self.transport, refusal)),
