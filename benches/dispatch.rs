@@ -40,7 +40,8 @@ impl Stage {
         let source = Source::read(&script).expect("the shipped script");
         let budget = Budget::new(Budgets::clone(&terms.budgets)).expect("a thread");
         let of = Rc::clone(&hub);
-        let engine = Engine::load(&source, 1, of, &terms.settings, &budget, &Clock::default());
+        let engine =
+            Engine::load(&source, 1, of, &terms.script.settings, &budget, &Clock::default());
         let engine = engine.expect("the shipped script loads");
         let sender = client(&hub, 1).id();
         client(&hub, 2);

@@ -88,7 +88,7 @@ pub enum Command {
     InitEditor(InitEditorArgs),
     Send(SendArgs),
     Tail(TailArgs),
-    /// Have the relay that runs load its script again
+    /// Have the relay that runs read its config and script again
     Reload,
 }
 

@@ -10,6 +10,7 @@ mod keys;
 mod layer;
 mod list;
 mod listen;
+mod restart;
 mod sources;
 
 use std::ffi::OsString;
@@ -22,6 +23,7 @@ pub use keys::{
     StoreConfig, TlsConfig, WebConfig,
 };
 pub use listen::{ListenScheme, ListenUrl, ListenUrlError};
+pub use restart::RESTART;
 pub use sources::{DEFAULT_FILE, Sources};
 
 use sources::Layers;

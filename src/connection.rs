@@ -35,13 +35,10 @@ pub async fn serve<P>(tcp: TcpStream, peer: SocketAddr, door: Door, home: Rc<Hom
     drop(pending);
     let Some(admitted) = admitted else { return };
     let Admitted { transport, scheme, kind, head, rest, opening } = admitted;
+    let bytes_max = home.config().limits.message_bytes_max;
     let (encoding, mut decoder) = match scheme {
-        Scheme::Ws | Scheme::Wss => {
-            (Encoding::WebSocket, Decoder::websocket(home.config.limits.message_bytes_max))
-        }
-        Scheme::Tcp | Scheme::Ssl => {
-            (Encoding::Raw, Decoder::raw(home.config.limits.message_bytes_max))
-        }
+        Scheme::Ws | Scheme::Wss => (Encoding::WebSocket, Decoder::websocket(bytes_max)),
+        Scheme::Tcp | Scheme::Ssl => (Encoding::Raw, Decoder::raw(bytes_max)),
     };
     decoder.keep(&rest);
     let link = home.shard.borrow_mut().insert(kind, encoding, transport, opening);
@@ -72,7 +69,8 @@ pub async fn serve<P>(tcp: TcpStream, peer: SocketAddr, door: Door, home: Rc<Hom
 
 /// The handshake under its deadline; refusals are answered here.
 async fn knock(tcp: TcpStream, peer: &mut SocketAddr, door: Door, home: &Home) -> Option<Admitted> {
-    let limits = &home.config.limits;
+    let config = home.config();
+    let limits = &config.limits;
     let admitted = timeout(limits.handshake_timeout, admit(tcp, peer, &door, home));
     match home.unless_draining(admitted).await? {
         Ok(Ok(admitted)) => return Some(admitted),

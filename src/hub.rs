@@ -114,6 +114,12 @@ impl Hub {
         }
     }
 
+    /// Other limits hold from now on, for what is asked for: nobody loses what they have.
+    pub fn set_limits(&mut self, limits: HubLimits) {
+        self.limits = limits;
+        self.store.set_limit(limits.store_bytes_max);
+    }
+
     // Who is there.
 
     /// Takes a new client in. Its issued uuid is its own from now on, so that nobody else can take

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
@@ -11,11 +12,14 @@ use relay::cli::{
 };
 use relay::config::{Config, LogConfig, LogFormat, Sources};
 use relay::log::Log;
-use relay::script::Reloader;
 use relay::server::control::Control;
+use relay::server::reload::Reloader;
 use relay::server::{Server, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tokio::sync::watch;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt, reload};
 
 // From sysexits.h, as people who write service files know them; the others are in the library.
 const EXIT_SOFTWARE: u8 = 70;
@@ -66,11 +70,12 @@ fn execute() -> ExitCode {
         Some(Command::Reload) => return finish(&cli::reload(&config)),
         Some(Command::Check(_) | Command::Send(_) | Command::Tail(_)) | None => {}
     }
-    if let Err(error) = start_log(&config.log) {
-        return fail(EXIT_SYSTEM, &format!("no thread for the log: {error}"));
-    }
+    let log_level = match start_log(&config.log) {
+        Ok(log_level) => log_level,
+        Err(error) => return fail(EXIT_SYSTEM, &format!("no thread for the log: {error}")),
+    };
     log_panics();
-    run(serve(config))
+    run(serve(config, sources, log_level))
 }
 
 fn run<C: Into<ExitCode>>(task: impl Future<Output = C>) -> ExitCode {
@@ -104,7 +109,7 @@ fn finish(ending: &Ending) -> ExitCode {
     ExitCode::from(ending.code)
 }
 
-async fn serve(config: Config) -> ExitCode {
+async fn serve(config: Config, sources: Sources, log_level: LogLevel) -> ExitCode {
     let socket = config.control.socket.clone();
     let server = match Server::bind(config).await {
         Ok(server) => server,
@@ -115,8 +120,10 @@ async fn serve(config: Config) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(EXIT_SYSTEM, &format!("cannot receive signals: {error}")),
     };
-    tokio::spawn(reload_at(hangup, server.reloader()));
-    let control = bind_control(&socket).map(|it| tokio::spawn(it.serve(server.reloader())));
+    let reloader = server.reloader(move || Config::load(&sources));
+    tokio::spawn(reload_at(hangup, reloader.clone()));
+    tokio::spawn(log_as_configured(server.config(), log_level));
+    let control = bind_control(&socket).map(|it| tokio::spawn(it.serve(reloader)));
     announce(&server);
     let ended = server.run(signals.stop()).await;
     if let Some(control) = control {
@@ -140,7 +147,7 @@ fn announce(server: &Server) {
     let _ = out.flush();
 }
 
-/// HUP: the script is loaded again if its bytes have changed. The log tells the outcome.
+/// HUP: config, certificates and script are read again. The log tells the outcome.
 async fn reload_at(mut hangup: Signal, reloader: Reloader) {
     while hangup.recv().await.is_some() {
         let _ = reloader.reload().await;
@@ -188,19 +195,38 @@ impl Signals {
     }
 }
 
-fn start_log(config: &LogConfig) -> io::Result<()> {
+/// Sets how much is logged.
+type LogLevel = Box<dyn Fn(&str) + Send>;
+
+fn start_log(config: &LogConfig) -> io::Result<LogLevel> {
     // The config was checked: the filter parses.
-    let filter = EnvFilter::try_new(&config.level).unwrap_or_default();
+    let filter = |level: &str| EnvFilter::try_new(level).unwrap_or_default();
+    let (filtered, handle) = reload::Layer::new(filter(&config.level));
     let lines = Log::to_stderr()?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || lines.clone());
-    match config.format {
+    let log = fmt::layer().with_writer(move || lines.clone());
+    let log = match config.format {
         LogFormat::Text => {
             let color = io::IsTerminal::is_terminal(&io::stderr());
-            log.with_target(false).with_ansi(color).init();
+            log.with_target(false).with_ansi(color).boxed()
         }
-        LogFormat::Json => log.json().init(),
+        LogFormat::Json => log.json().boxed(),
+    };
+    tracing_subscriber::registry().with(filtered).with(log).init();
+    Ok(Box::new(move |level| {
+        // It fails where the log is gone, with the process.
+        let _ = handle.reload(filter(level));
+    }))
+}
+
+async fn log_as_configured(mut config: watch::Receiver<Arc<Config>>, log_level: LogLevel) {
+    let mut level = config.borrow_and_update().log.level.clone();
+    while config.changed().await.is_ok() {
+        let now = config.borrow_and_update().log.level.clone();
+        if now != level {
+            log_level(&now);
+            level = now;
+        }
     }
-    Ok(())
 }
 
 fn exit_code(error: &StartError) -> u8 {

@@ -9,6 +9,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::config::Limits;
+
 /// One JSON message as its sender wrote it.
 #[derive(Clone, Debug)]
 pub struct Message {
@@ -38,6 +40,13 @@ pub enum NoMessage {
 pub struct MessageLimits {
     pub depth_max: usize,
     pub opcode_bytes_max: usize,
+}
+
+impl From<&Limits> for MessageLimits {
+    fn from(limits: &Limits) -> MessageLimits {
+        let (depth_max, opcode_bytes_max) = (limits.json_depth_max, limits.opcode_bytes_max);
+        MessageLimits { depth_max, opcode_bytes_max }
+    }
 }
 
 impl Message {

@@ -15,6 +15,7 @@ mod intake;
 mod modules;
 mod outcome;
 mod queue;
+mod rehearsal;
 mod repeats;
 mod reply;
 mod sandbox;
@@ -31,7 +32,6 @@ mod timers;
 mod value;
 mod watch;
 
-use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -45,14 +45,14 @@ pub use engine::Engine;
 use fault::Fault;
 pub use fault::{HandlerError, LoadError};
 pub use intake::Intake;
-use outcome::Asked;
-pub use outcome::Outcome;
+pub use outcome::{Outcome, Reload};
 pub use queue::{Event, Queue, Request};
+use rehearsal::rehearse;
 pub use source::Source;
 pub use survey::{Survey, survey};
 pub use terms::Terms;
 pub use thread::Status;
-use thread::{Rehearse, ScriptThread, Setup};
+use thread::{ScriptThread, Setup};
 use watch::{Watch, Watched};
 
 use crate::hub::Delivery;
@@ -71,33 +71,33 @@ impl Script {
     /// is loaded, its `on.load` included. A file that can not be watched is a warning: SIGHUP and
     /// `relay reload` still work.
     pub fn start(
-        file: &Path,
         terms: Terms,
-        test_before_reload: bool,
         workers: Vec<mpsc::Sender<Vec<Delivery>>>,
     ) -> Result<Script, LoadError> {
-        let source = Source::read(file)?;
+        let file = terms.script.file.clone();
+        let source = Source::read(&file)?;
         let known = source.text.clone().into_bytes();
         let watched = Watched::default();
         let queue = Queue::default();
-        let rehearse = test_before_reload.then(|| rehearse(file, &terms, &queue));
+        let back = queue.clone();
+        let rehearse = Box::new(move |source, terms, reload| {
+            rehearse(source, terms, reload, back.clone());
+        });
         let setup = Setup {
-            file: file.to_owned(),
             source,
             terms,
             workers,
             clock: Clock::default(),
             watched: watched.clone(),
-            rehearse,
+            rehearse: Some(rehearse),
         };
         let (thread, status) = spawn(setup, queue.clone())?;
         let asked = queue.clone();
-        let watch =
-            Watch::start(file, known, watched, move || asked.request(Request::Reload(None)))
-                .inspect_err(|error| {
-                    tracing::warn!("changes of the script go unnoticed: {error:#}")
-                })
-                .ok();
+        let watch = Watch::start(&file, known, watched, move || {
+            asked.request(Request::Reload(Reload::default()))
+        })
+        .inspect_err(|error| tracing::warn!("changes of the script go unnoticed: {error:#}"))
+        .ok();
         Ok(Script { queue, status, watch, thread: Some(thread) })
     }
 
@@ -145,36 +145,15 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// Has the script loaded again if its bytes have changed. Returns at once; the outcome comes
-    /// when the script thread has decided, and never if it ends before.
-    pub fn reload(&self) -> oneshot::Receiver<Outcome> {
+    /// Has the script loaded again if its bytes have changed, or `terms` under which it is to run
+    /// from now on; `None` leaves these. Returns at once; the outcome comes when the script thread
+    /// has decided, and never if it ends before. Rejected, the terms stay what they were as well.
+    pub fn reload(&self, terms: Option<Terms>) -> oneshot::Receiver<Outcome> {
         let (asked, outcome) = oneshot::channel();
-        self.queue.request(Request::Reload(Some(asked)));
+        let reload = Reload { terms: terms.map(Box::new), asked: Some(asked) };
+        self.queue.request(Request::Reload(reload));
         outcome
     }
-}
-
-/// Runs the tests of a new text on a thread of its own: messages are decided meanwhile.
-fn rehearse(file: &Path, terms: &Terms, queue: &Queue) -> Rehearse {
-    let (file, mut terms, queue) = (file.to_owned(), terms.clone(), queue.clone());
-    // What hangs in a test holds up this reload and nobody else.
-    terms.budgets.stuck = Arc::new(|stuck: &Stuck| {
-        tracing::error!(what = stuck.what, since = ?stuck.since, "a test of the script hangs, nothing reloaded");
-    });
-    Box::new(move |source: Source, asked: Asked| {
-        let (file, terms, queue) = (file.clone(), terms.clone(), queue.clone());
-        let run = move || {
-            // Whatever the tests make the script log happened to nobody.
-            let silence = tracing::subscriber::NoSubscriber::default();
-            let result = tracing::subscriber::with_default(silence, || {
-                testing::rehearse(&source, &file, &terms)
-            });
-            queue.request(Request::Rehearsed { source, result, asked });
-        };
-        if let Err(error) = std::thread::Builder::new().name("script-test".to_owned()).spawn(run) {
-            tracing::error!("no thread for the tests of the script, nothing reloaded: {error}");
-        }
-    })
 }
 
 /// What the thread reports when the first generation is loaded.
@@ -207,7 +186,7 @@ fn spawn(setup: Setup, queue: Queue) -> Result<(JoinHandle<()>, Arc<Mutex<Status
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
     use std::time::{Duration, Instant};
 
     use super::*;
@@ -223,7 +202,7 @@ mod tests {
 
     fn start(file: &Path) -> (Result<Script, LoadError>, mpsc::Receiver<Vec<Delivery>>) {
         let (worker, outlet) = mpsc::channel(8);
-        (Script::start(file, stage::terms(), false, vec![worker]), outlet)
+        (Script::start(stage::terms_of(file), vec![worker]), outlet)
     }
 
     fn eventually(what: impl Fn() -> bool) {
@@ -308,8 +287,10 @@ mod tests {
         std::fs::write(&tests, format!("{says} t.equal(c:heard_raw(), '1') end)"))
             .expect("written");
         let (worker, _outlet) = mpsc::channel(8);
-        let script = Script::start(&file, stage::terms(), true, vec![worker]).expect("started");
-        let reload = || script.reloader().reload().blocking_recv().expect("decided");
+        let mut terms = stage::terms_of(&file);
+        terms.script.test_before_reload = true;
+        let script = Script::start(terms, vec![worker]).expect("started");
+        let reload = || script.reloader().reload(None).blocking_recv().expect("decided");
         assert!(matches!(reload(), Outcome::Unchanged { .. }));
         std::fs::write(&file, "function opcodes.n(client) client:send('2') end").expect("written");
         let outcome = reload().to_string();
@@ -319,7 +300,7 @@ mod tests {
         std::fs::write(&tests, format!("{says} t.equal(c:heard_raw(), '2') end)"))
             .expect("written");
         // All who ask have it tested, and all but the first find it running when that is over.
-        for asked in [script.reloader().reload(), script.reloader().reload()] {
+        for asked in [script.reloader().reload(None), script.reloader().reload(None)] {
             let outcome = asked.blocking_recv().expect("decided");
             let (Outcome::Reloaded { generation, .. } | Outcome::Unchanged { generation, .. }) =
                 outcome
@@ -343,7 +324,7 @@ mod tests {
         eventually(|| script.status().generation == 2);
         assert_eq!(script.status().rejected, None);
         // By request, nothing happens without a change.
-        let outcome = script.reloader().reload().blocking_recv().expect("decided");
+        let outcome = script.reloader().reload(None).blocking_recv().expect("decided");
         assert!(matches!(outcome, Outcome::Unchanged { generation: 2, .. }), "{outcome}");
         script.stop();
     }

@@ -87,6 +87,11 @@ impl Store {
         }
     }
 
+    /// What is kept stays, also where it is more than this.
+    pub fn set_limit(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+
     pub fn get(&self, key: &[u8], now: Instant) -> Option<&Value> {
         self.entry(key, now).map(|entry| &entry.value)
     }

@@ -63,7 +63,8 @@ pub struct Worker {
 
 /// What a worker is made with.
 pub struct Plan {
-    pub config: Arc<Config>,
+    /// What holds; a change is a reload.
+    pub config: watch::Receiver<Arc<Config>>,
     pub issuer: Arc<Issuer>,
     pub queue: Queue,
     pub workers: usize,
@@ -120,14 +121,10 @@ async fn run(
     accepted: mpsc::Receiver<Vec<Arrival>>,
     mut inbox: mpsc::Receiver<Vec<Delivery>>,
 ) -> Partings {
-    let limits = &plan.config.limits;
-    let intake = Intake::new(
-        plan.queue,
-        limits.script_queue_messages_max / plan.workers,
-        limits.script_queue_bytes_max / plan.workers,
-    );
-    let home = Rc::new(Home::new(index, Arc::clone(&plan.config), intake, plan.issuer));
-    let mut orders = plan.orders;
+    let (mut orders, mut configs) = (plan.orders, plan.config);
+    let config = Arc::clone(&configs.borrow_and_update());
+    let intake = Intake::new(plan.queue, plan.workers, &config.limits);
+    let home = Rc::new(Home::new(index, &config, intake, plan.issuer));
     // Tasks of their own: nothing that keeps the turns busy may put them off.
     tokio::task::spawn_local(welcome_all(Rc::clone(&home), accepted));
     tokio::task::spawn_local(tick(Rc::clone(&home)));
@@ -144,6 +141,10 @@ async fn run(
                     }
                     Order::Stop => return,
                 },
+                Ok(()) = configs.changed() => {
+                    let config = Arc::clone(&configs.borrow_and_update());
+                    home.adopt(&config);
+                }
                 () = std::future::poll_fn(|cx| home.intake.poll_hand_over(cx)) => {}
                 hand_over = inbox.recv() => match hand_over {
                     Some(first) => turn(&home, first, &mut inbox),

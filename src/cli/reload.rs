@@ -1,4 +1,4 @@
-//! `relay reload`: has the relay that runs load its script again, and tells the outcome.
+//! `relay reload`: has the relay that runs read its config and script again, and tells the outcome.
 
 use super::{EXIT_UNAVAILABLE, EXIT_USAGE, Ending};
 use crate::config::Config;

@@ -15,7 +15,8 @@ use super::membership::Membership;
 use crate::close::CloseReason;
 use crate::frame::{self, Decoder, Frame};
 use crate::hub::Link;
-use crate::message::{Message, NoMessage};
+use crate::message::{Message, MessageLimits, NoMessage};
+use crate::outbound::QueueLimits;
 use crate::script::Event;
 
 /// How many times a connection reads before the others have their turn: a flood by one delays
@@ -137,7 +138,7 @@ impl Drive {
 
     fn part(&mut self, reason: CloseReason) {
         self.leave(&reason);
-        let limits = &self.home.config.limits;
+        let limits = &self.home.config().limits;
         self.start_timer(match reason {
             // It had its chance to read.
             CloseReason::SlowConsumer => limits.linger_timeout,
@@ -154,12 +155,12 @@ impl Drive {
             true => Phase::Over(reason),
             false => Phase::Lingering(reason),
         };
-        self.start_timer(self.home.config.limits.linger_timeout);
+        self.start_timer(self.home.config().limits.linger_timeout);
     }
 
     /// Time is up for a farewell that is not written: unless the peer is reading, slowly.
     fn give_up_or_wait_on(&mut self) {
-        let timeout = self.home.config.limits.write_stall_timeout;
+        let timeout = self.home.config().limits.write_stall_timeout;
         let slow = self.reason() == CloseReason::SlowConsumer;
         if slow || self.link.is_stalled(timeout) {
             self.phase = Phase::Over(self.reason());
@@ -230,7 +231,7 @@ impl Drive {
 
     /// Whether one more message may wait for the script, of this client and of this worker.
     fn may_submit(&self, cx: &Context<'_>) -> bool {
-        let limits = &self.home.config.limits;
+        let limits = &self.home.config().limits;
         if self.link.undecided() >= limits.undecided_messages_max
             || self.link.undecided_bytes() >= limits.undecided_bytes_max
         {
@@ -257,23 +258,22 @@ impl Drive {
     fn answer_pings(&mut self) {
         if !self.pongs.is_empty() {
             let pongs = std::mem::take(&mut self.pongs).freeze();
-            self.link.send_frame(pongs, self.home.queue_limits);
+            self.link.send_frame(pongs, QueueLimits::from(&self.home.config().limits));
         }
     }
 
     fn submit_text(&mut self, text: Bytes) {
         let (from, bytes) = (self.link.id, text.len());
-        let event = match Message::parse(text, self.home.message_limits) {
+        let limits = MessageLimits::from(&self.home.config().limits);
+        let event = match Message::parse(text, limits) {
             Ok(message) => Event::Message { from, message },
             Err(NoMessage::NotJson) => Event::Noise { from, bytes },
             Err(NoMessage::TooDeep) => {
-                let depth = self.home.message_limits.depth_max;
-                let text = format!("nested deeper than {depth} levels");
+                let text = format!("nested deeper than {} levels", limits.depth_max);
                 Event::Refused { from, bytes, code: "too_deep", text }
             }
             Err(NoMessage::OpcodeTooLong) => {
-                let bytes_max = self.home.message_limits.opcode_bytes_max;
-                let text = format!("an opcode over {bytes_max} bytes");
+                let text = format!("an opcode over {} bytes", limits.opcode_bytes_max);
                 Event::Refused { from, bytes, code: "opcode_too_long", text }
             }
         };
@@ -291,7 +291,7 @@ impl Drive {
             return Poll::Pending;
         }
         if self.timer.is_none() {
-            self.start_timer(self.home.config.raw.pause);
+            self.start_timer(self.home.config().raw.pause);
         }
         if self.poll_timer(cx).is_ready() {
             self.timer = None;

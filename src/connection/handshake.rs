@@ -110,11 +110,11 @@ impl Newcomer<'_> {
 
     /// Takes what a trusted proxy says in front of all else about whom it speaks for.
     async fn introduction(&mut self) -> io::Result<()> {
-        if !self.home.config.trusted_proxies.contains(self.addr.ip()) {
+        if !self.home.config().trusted_proxies.contains(self.addr.ip()) {
             return Ok(());
         }
         loop {
-            let proxied = proxy::parse(&self.input, self.home.config.limits.header_bytes_max);
+            let proxied = proxy::parse(&self.input, self.home.config().limits.header_bytes_max);
             match proxied.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))? {
                 Proxied::NeedMore => self.read().await?,
                 Proxied::No => return Ok(()),
@@ -143,7 +143,7 @@ impl Newcomer<'_> {
     }
 
     async fn upgrade(mut self) -> Result<Admitted, NotAdmitted> {
-        let bytes_max = self.home.config.limits.header_bytes_max;
+        let bytes_max = self.home.config().limits.header_bytes_max;
         let (request, used) = loop {
             match head::parse_http(&self.input, bytes_max) {
                 Ok(Some(parsed)) => break parsed,
@@ -153,12 +153,12 @@ impl Newcomer<'_> {
         };
         self.input.advance(used);
         // A greeting has header lines too, but no proxy that would write any.
-        let proxies = &self.home.config.trusted_proxies;
+        let proxies = &self.home.config().trusted_proxies;
         match forwarded::client(*self.addr, &request.head.headers, proxies) {
             Ok(client) => *self.addr = client,
             Err(refusal) => return Err(NotAdmitted::Refused(self.transport, refusal)),
         }
-        match http::page(&request, &self.home.config.web) {
+        match http::page(&request, &self.home.config().web) {
             Ok(Some(page)) => {
                 // Under the deadline of the handshake, which a reader that takes nothing runs into.
                 self.transport.write_all(&page).await?;
@@ -167,7 +167,7 @@ impl Newcomer<'_> {
             Ok(None) => {}
             Err(refusal) => return Err(NotAdmitted::Refused(self.transport, refusal)),
         }
-        let opening = match head::upgrade(&request, &self.home.config.web.allowed_origins) {
+        let opening = match head::upgrade(&request, &self.home.config().web.allowed_origins) {
             Ok(upgrade) => upgrade.response.into_boxed_slice(),
             Err(refusal) => return Err(NotAdmitted::Refused(self.transport, refusal)),
         };
@@ -177,13 +177,13 @@ impl Newcomer<'_> {
         }
         // Such a client throws away what arrives in the same read as the 101.
         self.transport.write_all(&opening).await?;
-        tokio::time::sleep(self.home.config.web.php_ready_delay).await;
+        tokio::time::sleep(self.home.config().web.php_ready_delay).await;
         Ok(self.admitted(true, ClientKind::Backend, request.head, Box::default()))
     }
 
     async fn greeting(mut self) -> Result<Admitted, NotAdmitted> {
         let (head, used) = loop {
-            match head::parse_greeting(&self.input, self.home.config.limits.header_bytes_max) {
+            match head::parse_greeting(&self.input, self.home.config().limits.header_bytes_max) {
                 Ok(Some(parsed)) => break parsed,
                 Ok(None) => self.read().await?,
                 Err(refusal) => return Err(NotAdmitted::Refused(self.transport, refusal)),

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::ops::AddAssign;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -9,8 +10,6 @@ use tokio::sync::Notify;
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::hub::{Link, Shard};
-use crate::message::MessageLimits;
-use crate::outbound::QueueLimits;
 use crate::script::Intake;
 use crate::session::Issuer;
 
@@ -20,13 +19,11 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// The surroundings of a connection on its worker.
 pub struct Home {
-    pub config: Arc<Config>,
+    config: RefCell<Rc<Config>>,
     pub shard: RefCell<Shard>,
     pub intake: Intake,
     pub(super) issuer: Arc<Issuer>,
     pub(super) buffer: RefCell<Box<[u8]>>,
-    pub(super) message_limits: MessageLimits,
-    pub(super) queue_limits: QueueLimits,
     /// Handshakes that are under way.
     handshakes: Cell<usize>,
     draining: Cell<bool>,
@@ -38,25 +35,32 @@ pub struct Home {
 }
 
 impl Home {
-    pub fn new(worker: u16, config: Arc<Config>, intake: Intake, issuer: Arc<Issuer>) -> Home {
-        let limits = &config.limits;
+    pub fn new(worker: u16, config: &Config, intake: Intake, issuer: Arc<Issuer>) -> Home {
         Home {
-            shard: RefCell::new(Shard::new(worker, limits)),
-            message_limits: MessageLimits {
-                depth_max: limits.json_depth_max,
-                opcode_bytes_max: limits.opcode_bytes_max,
-            },
-            queue_limits: QueueLimits::from(limits),
+            shard: RefCell::new(Shard::new(worker, &config.limits)),
             buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             intake,
             issuer,
-            config,
+            config: RefCell::new(Rc::new(config.clone())),
             handshakes: Cell::new(0),
             draining: Cell::new(false),
             drain: Notify::new(),
             partings: Cell::default(),
             left: Notify::new(),
         }
+    }
+
+    /// What holds now. To be asked anew each time, so that a reload reaches connections that stand.
+    pub fn config(&self) -> Rc<Config> {
+        Rc::clone(&self.config.borrow())
+    }
+
+    /// A config that was read again holds from now on. Each worker has a copy: a count of references
+    /// that they shared would be written to by all of them, for every message.
+    pub fn adopt(&self, config: &Config) {
+        self.shard.borrow_mut().set_limits(&config.limits);
+        self.intake.set_limits(&config.limits);
+        self.config.replace(Rc::new(config.clone()));
     }
 
     /// Begins the drain: ends all handshakes, and nobody is seated any more.

@@ -47,6 +47,13 @@ impl Shard {
         }
     }
 
+    /// Other limits hold from now on, for the sessions that are there as well.
+    pub fn set_limits(&mut self, limits: &Limits) {
+        self.queue_limits = QueueLimits::from(limits);
+        self.stall_timeout = limits.write_stall_timeout;
+        self.patience = Patience::from(limits);
+    }
+
     pub fn len(&self) -> usize {
         self.links.len()
     }

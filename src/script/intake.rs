@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll, Waker};
 
 use super::queue::{Event, Queue};
+use crate::config::Limits;
 
 /// What a worker hands to the script thread. Lives on the worker's thread.
 pub struct Intake {
@@ -14,22 +15,51 @@ pub struct Intake {
     /// room, and the start and the end of a connection always.
     messages: Cell<isize>,
     bytes: Cell<isize>,
+    share: Cell<Share>,
+    workers: usize,
     /// Connections that stopped reading for want of room.
     waiting: RefCell<Vec<Waker>>,
     turn: RefCell<Option<Waker>>,
 }
 
+/// What one worker may have in the queue.
+#[derive(Clone, Copy)]
+struct Share {
+    messages: isize,
+    bytes: isize,
+}
+
+impl Share {
+    fn new(workers: usize, limits: &Limits) -> Share {
+        let share = |of: usize| signed((of / workers).max(1));
+        Share {
+            messages: share(limits.script_queue_messages_max),
+            bytes: share(limits.script_queue_bytes_max),
+        }
+    }
+}
+
 impl Intake {
-    /// `messages_max` and `bytes_max` are this worker's share of the queue.
-    pub fn new(queue: Queue, messages_max: usize, bytes_max: usize) -> Intake {
+    /// For one of so many workers.
+    pub fn new(queue: Queue, workers: usize, limits: &Limits) -> Intake {
+        let share = Share::new(workers, limits);
         Intake {
             queue,
             gathered: RefCell::default(),
-            messages: Cell::new(signed(messages_max.max(1))),
-            bytes: Cell::new(signed(bytes_max.max(1))),
+            messages: Cell::new(share.messages),
+            bytes: Cell::new(share.bytes),
+            share: Cell::new(share),
+            workers,
             waiting: RefCell::default(),
             turn: RefCell::default(),
         }
+    }
+
+    /// Other limits hold from now on. What waits already is counted against them.
+    pub fn set_limits(&self, limits: &Limits) {
+        let share = Share::new(self.workers, limits);
+        let before = self.share.replace(share);
+        self.grow(share.messages - before.messages, share.bytes - before.bytes);
     }
 
     pub fn has_room(&self) -> bool {
@@ -61,8 +91,12 @@ impl Intake {
 
     /// A message is decided: its room is free.
     pub fn decided(&self, bytes: usize) {
-        self.messages.set(self.messages.get() + 1);
-        self.bytes.set(self.bytes.get() + signed(bytes));
+        self.grow(1, signed(bytes));
+    }
+
+    fn grow(&self, messages: isize, bytes: isize) {
+        self.messages.set(self.messages.get() + messages);
+        self.bytes.set(self.bytes.get() + bytes);
         if self.has_room() {
             // All of them: those who find it taken again wait again.
             for waker in self.waiting.borrow_mut().drain(..) {

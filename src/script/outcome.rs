@@ -4,6 +4,8 @@ use std::fmt;
 
 use tokio::sync::oneshot;
 
+use super::terms::Terms;
+
 /// Which generation runs now, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -22,6 +24,14 @@ pub enum Outcome {
         hash: String,
         why: String,
     },
+}
+
+/// What is asked for with a reload. The default is what the watch asks for.
+#[derive(Default)]
+pub struct Reload {
+    /// What is to hold from then on; `None`: what holds now.
+    pub terms: Option<Box<Terms>>,
+    pub asked: Asked,
 }
 
 /// Where the outcome is sent, if somebody waits for it. Sending never waits.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::fault::LoadError;
-use super::outcome::Asked;
+use super::outcome::Reload;
 use super::source::Source;
 use crate::close::CloseReason;
 use crate::message::Message;
@@ -60,12 +60,11 @@ struct State {
 }
 
 /// What the script thread is asked to do besides deciding messages.
-#[derive(Debug)]
 pub enum Request {
-    /// Load the script again if its bytes have changed.
-    Reload(Asked),
+    /// Load the script again if its bytes or its terms have changed.
+    Reload(Reload),
     /// The tests of a new text are over: go on with its load, or reject it.
-    Rehearsed { source: Source, result: Result<(), LoadError>, asked: Asked },
+    Rehearsed { source: Source, result: Result<(), LoadError>, reload: Reload },
     /// Decide what is queued, then end the thread.
     Stop,
 }

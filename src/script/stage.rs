@@ -1,6 +1,7 @@
 //! A stage for tests: a real VM and a real hub with one worker, and what was handed over as text.
 
 use std::cell::RefCell;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,9 +62,15 @@ pub fn load(
     Engine::load(&source, generation, Rc::clone(hub), &settings, &budget, clock)
 }
 
+/// [`terms`] for the script in this file.
+pub fn terms_of(file: &Path) -> Terms {
+    let script = ScriptConfig { file: file.to_owned(), ..ScriptConfig::default() };
+    Terms { script, ..terms() }
+}
+
 pub fn terms() -> Terms {
-    let settings = serde_json::Map::new();
-    Terms { settings, hub: LIMITS, message: MESSAGE_LIMITS, budgets: budgets() }
+    let script = ScriptConfig::default();
+    Terms { script, hub: LIMITS, message: MESSAGE_LIMITS, budgets: budgets() }
 }
 
 pub fn info(serial: u64, kind: ClientKind, path: &str, ident: Option<&str>) -> ClientInfo {

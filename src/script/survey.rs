@@ -32,7 +32,6 @@ pub fn survey(file: &Path, terms: &Terms) -> Result<Survey, LoadError> {
     let source = Source::read(file)?;
     let (worker, _outlet) = mpsc::channel(1);
     let thread = ScriptThread::new(Setup {
-        file: file.to_owned(),
         source,
         terms: terms.clone(),
         workers: vec![worker],

@@ -8,18 +8,16 @@ mod reload;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::budget::Budget;
 use super::clock::Clock;
 use super::engine::Engine;
-use super::fault::{Fault, HandlerError, LoadError};
-use super::outcome::Asked;
+use super::fault::{HandlerError, LoadError};
+use super::outcome::Reload;
 use super::queue::{Event, Queue, Request};
 use super::repeats::Repeats;
 use super::reply::ErrorReply;
@@ -58,19 +56,19 @@ pub struct Status {
 
 /// What the thread starts with.
 pub struct Setup {
-    pub file: PathBuf,
     pub source: Source,
     pub terms: Terms,
     pub workers: Vec<mpsc::Sender<Vec<Delivery>>>,
     pub clock: Clock,
     /// Where the watch learns what was read.
     pub watched: Watched,
-    /// Where a new text goes before it is loaded; it comes back as [`Request::Rehearsed`].
+    /// Where a new text that has tests to pass goes before it is loaded; it comes back as
+    /// [`Request::Rehearsed`]. `None`: no tests are run.
     pub rehearse: Option<Rehearse>,
 }
 
-/// Starts the tests of a text and returns at once.
-pub type Rehearse = Box<dyn Fn(Source, Asked) + Send>;
+/// Starts the tests of a text under these terms and returns at once.
+pub type Rehearse = Box<dyn Fn(Source, Terms, Reload) + Send>;
 
 /// The state of the thread. Stays on it: the VM is bound to one thread.
 pub struct ScriptThread {
@@ -82,7 +80,7 @@ pub struct ScriptThread {
     strikes: Strikes,
     failures: Repeats,
     slow: Repeats,
-    file: PathBuf,
+    terms: Terms,
     watched: Watched,
     rehearse: Option<Rehearse>,
     workers: Vec<mpsc::Sender<Vec<Delivery>>>,
@@ -94,11 +92,9 @@ pub struct ScriptThread {
 impl ScriptThread {
     /// Loads the first generation.
     pub fn new(setup: Setup) -> Result<ScriptThread, LoadError> {
-        let Terms { settings, hub: limits, budgets, .. } = setup.terms;
-        let hub = Rc::new(RefCell::new(Hub::new(setup.workers.len(), limits)));
-        let budget = Budget::new(budgets)
-            .map_err(|error| Fault::new(format!("no thread for the watchdog: {error}")))?;
-        let loader = Loader { hub: Rc::clone(&hub), settings, budget, clock: setup.clock };
+        let terms = setup.terms;
+        let hub = Rc::new(RefCell::new(Hub::new(setup.workers.len(), terms.hub)));
+        let loader = Loader::new(&terms, Rc::clone(&hub), setup.clock)?;
         let engine = loader.load(&setup.source, 1, false)?;
         let status = Status { generation: 1, hash: setup.source.hash(), rejected: None };
         let thread = ScriptThread {
@@ -109,7 +105,7 @@ impl ScriptThread {
             strikes: Strikes::default(),
             failures: Repeats::default(),
             slow: Repeats::default(),
-            file: setup.file,
+            terms,
             watched: setup.watched,
             rehearse: setup.rehearse,
             workers: setup.workers,
@@ -147,9 +143,9 @@ impl ScriptThread {
             let mut stops = false;
             for request in requests {
                 match request {
-                    Request::Reload(asked) => self.confined(|thread| thread.reload(asked)),
-                    Request::Rehearsed { source, result, asked } => {
-                        self.confined(|thread| thread.rehearsed(source, result, asked));
+                    Request::Reload(reload) => self.confined(|thread| thread.reload(reload)),
+                    Request::Rehearsed { source, result, reload } => {
+                        self.confined(|thread| thread.rehearsed(source, result, reload));
                     }
                     Request::Stop => stops = true,
                 }

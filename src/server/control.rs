@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
-use crate::script::{Outcome, Reloader};
+use super::reload::{OUTCOME_TIMEOUT, Rejected, Reloader};
 
 /// Longest request.
 const REQUEST_BYTES_MAX: u64 = 64;
@@ -22,8 +22,6 @@ const REQUEST_BYTES_MAX: u64 = 64;
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 /// A caller that says nothing, or does not read, holds up the next one for this long only.
 const TALK_TIMEOUT: Duration = Duration::from_secs(5);
-/// A reload may have to run tests first.
-const OUTCOME_TIMEOUT: Duration = Duration::from_secs(120);
 /// Between two tries, where the system takes no connection in.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -106,11 +104,19 @@ async fn answer(stream: UnixStream, reloader: &Reloader) -> io::Result<()> {
 }
 
 async fn reload(reloader: &Reloader) -> (u8, String) {
-    match timeout(OUTCOME_TIMEOUT, reloader.reload()).await {
-        Ok(Ok(outcome @ Outcome::Rejected { .. })) => (65, outcome.to_string()),
-        Ok(Ok(outcome)) => (0, outcome.to_string()),
-        Ok(Err(_)) => (69, "the relay is stopping".to_owned()),
-        Err(_) => (70, format!("no outcome within {OUTCOME_TIMEOUT:?}: see the log")),
+    match reloader.reload().await {
+        Ok(reloaded) => (0, reloaded.to_string()),
+        Err(rejected) => (exit_code(&rejected), rejected.to_string()),
+    }
+}
+
+/// As for a start that is refused, from sysexits.h.
+fn exit_code(rejected: &Rejected) -> u8 {
+    match rejected {
+        Rejected::Config(_) | Rejected::Start(_) => 64,
+        Rejected::Script(_) => 65,
+        Rejected::Stopping => 69,
+        Rejected::Late => 70,
     }
 }
 
@@ -128,6 +134,10 @@ pub fn ask(path: &Path, request: &str) -> io::Result<(u8, String)> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::watch;
+
     use super::*;
     use crate::config::Config;
     use crate::script::Script;
@@ -155,13 +165,17 @@ mod tests {
         let file = directory.join("opcodes.lua");
         fs::write(&file, "function on.default() end").expect("written");
         let (worker, _outlet) = tokio::sync::mpsc::channel(8);
-        let script =
-            Script::start(&file, terms(&Config::default()), false, vec![worker]).expect("started");
+        let mut config = Config::default();
+        config.script.file = file.clone();
+        let script = Script::start(terms(&config), vec![worker]).expect("started");
+        let read = config.clone();
+        let config = watch::Sender::new(Arc::new(config));
+        let reloader = Reloader::new(move || Ok(read.clone()), config, script.reloader());
         let path = directory.join("relay.sock");
         let control = Control::bind(&path).expect("bound");
         assert_eq!(fs::metadata(&path).expect("there").mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(&directory).expect("readable").count(), 2);
-        let serving = tokio::spawn(control.serve(script.reloader()));
+        let serving = tokio::spawn(control.serve(reloader));
         let (code, text) = asked(&path, "reload").await;
         assert!(code == 0 && text.starts_with("unchanged: generation 1 ("), "{code} {text}");
         fs::write(&file, "function").expect("written");

@@ -17,7 +17,7 @@ const TOLD_PER_SECOND: u32 = 500;
 /// Tells everybody who is connected, spread over the window where they are many.
 pub async fn tell_all(home: Rc<Home>, workers: usize) {
     let sessions = home.shard.borrow().sessions();
-    let pause = pause(&home.config.drain, sessions.len(), workers);
+    let pause = pause(&home.config().drain, sessions.len(), workers);
     let begun = Instant::now();
     for (at, id) in (0u32..).zip(sessions) {
         sleep_until(begun + pause * at).await;

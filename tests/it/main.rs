@@ -23,6 +23,7 @@ mod order;
 mod php_timing;
 mod proxies;
 mod raw;
+mod reconfigure;
 mod reload;
 mod reload_under_load;
 mod script;

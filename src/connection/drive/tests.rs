@@ -21,9 +21,9 @@ async fn connected(config: Config) -> (TcpStream, Rc<Link>, Drive) {
     let peer = TcpStream::connect(addr).await.expect("connected");
     let (tcp, addr) = listener.accept().await.expect("accepted");
     let decoder = Decoder::websocket(config.limits.message_bytes_max);
-    let intake = Intake::new(Queue::default(), 64, 1 << 20);
+    let intake = Intake::new(Queue::default(), 1, &config.limits);
     let issuer = Arc::new(Issuer::new().expect("random numbers"));
-    let home = Rc::new(Home::new(0, Arc::new(config), intake, issuer));
+    let home = Rc::new(Home::new(0, &config, intake, issuer));
     let transport = Transport::plain(tcp);
     let link = home.shard.borrow_mut().insert(
         ClientKind::Web,

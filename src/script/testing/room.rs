@@ -1,7 +1,6 @@
 //! The clients of a test: what a worker is to real ones, without sockets.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -64,7 +63,6 @@ impl Room {
         let (worker, outlet) = mpsc::channel(HAND_OVERS);
         let clock = Clock::standing_at(STARTS_AT);
         let setup = Setup {
-            file: PathBuf::from(&script.path),
             source: script.clone(),
             terms: terms.clone(),
             workers: vec![worker],

@@ -11,10 +11,11 @@ use crate::hub::Hub;
 use crate::script::budget::Budget;
 use crate::script::clock::Clock;
 use crate::script::engine::Engine;
-use crate::script::fault::{HandlerError, LoadError};
-use crate::script::outcome::{Asked, Outcome};
+use crate::script::fault::{Fault, HandlerError, LoadError};
+use crate::script::outcome::{Asked, Outcome, Reload};
 use crate::script::source::{LookedAt, Source};
 use crate::script::strikes::Strikes;
+use crate::script::terms::Terms;
 
 /// What every generation is loaded with.
 pub struct Loader {
@@ -43,6 +44,12 @@ impl Rejection {
 }
 
 impl Loader {
+    pub fn new(terms: &Terms, hub: Rc<RefCell<Hub>>, clock: Clock) -> Result<Loader, LoadError> {
+        let budget = Budget::new(terms.budgets.clone())
+            .map_err(|error| Fault::new(format!("no thread for the watchdog: {error}")))?;
+        Ok(Loader { hub, settings: terms.script.settings.clone(), budget, clock })
+    }
+
     /// Loads a generation up to and including its `on.load`.
     pub fn load(
         &self,
@@ -59,17 +66,31 @@ impl Loader {
 }
 
 impl ScriptThread {
-    /// Loads the text on disk aside and puts it in place of the running one, if it is another one
-    /// and good. Where it has tests to pass first, that goes on meanwhile.
-    pub(super) fn reload(&mut self, asked: Asked) {
-        match Source::read(&self.file) {
-            Ok(source) if self.engine.source().is_on_disk(&source.text) => self.keep(asked),
-            Ok(source) => match &self.rehearse {
-                Some(rehearse) => rehearse(source, asked),
-                None => self.adopt(&source, asked),
+    /// Loads the text on disk aside and puts it in place of the running one, if it is another one,
+    /// or other terms are to hold for it, and good. Where it has tests to pass first, that goes on
+    /// meanwhile.
+    pub(super) fn reload(&mut self, reload: Reload) {
+        let terms = self.terms_of(&reload);
+        let rehearse = self.rehearse.as_ref().filter(|_| terms.script.test_before_reload);
+        match Source::read(&terms.script.file) {
+            Ok(source) if self.runs(&source, &reload) => self.keep(reload),
+            Ok(source) => match rehearse {
+                Some(rehearse) => rehearse(source, terms.clone(), reload),
+                None => self.adopt(&source, reload),
             },
-            Err(error) => self.reject(None, &error, asked),
+            Err(error) => self.reject(None, &error, reload.asked),
         }
+    }
+
+    /// What holds if this reload succeeds.
+    fn terms_of<'a>(&'a self, reload: &'a Reload) -> &'a Terms {
+        reload.terms.as_deref().unwrap_or(&self.terms)
+    }
+
+    /// Whether the text on disk is the one that runs, and under these terms.
+    fn runs(&self, on_disk: &Source, reload: &Reload) -> bool {
+        self.terms_of(reload).script == self.terms.script
+            && self.engine.source().is_on_disk(&on_disk.text)
     }
 
     /// The tests of a text are over. There may be another one on disk by now: then that one counts.
@@ -77,20 +98,24 @@ impl ScriptThread {
         &mut self,
         source: Source,
         result: Result<(), LoadError>,
-        asked: Asked,
+        reload: Reload,
     ) {
-        let same = Source::read(&self.file).is_ok_and(|now| source.is_on_disk(&now.text));
+        let on_disk = Source::read(&self.terms_of(&reload).script.file);
         match result {
-            _ if !same => self.reload(asked),
+            _ if !on_disk.is_ok_and(|now| source.is_on_disk(&now.text)) => self.reload(reload),
             // Two who asked at the same time had the same text tested.
-            Ok(()) if self.engine.source().is_on_disk(&source.text) => self.keep(asked),
-            Ok(()) => self.adopt(&source.fresh(), asked),
-            Err(error) => self.reject(Some(&source), &error, asked),
+            Ok(()) if self.runs(&source, &reload) => self.keep(reload),
+            Ok(()) => self.adopt(&source.fresh(), reload),
+            Err(error) => self.reject(Some(&source), &error, reload.asked),
         }
     }
 
     /// What is on disk is what runs.
-    fn keep(&mut self, asked: Asked) {
+    fn keep(&mut self, Reload { terms, asked }: Reload) {
+        if let Some(terms) = terms {
+            self.hub.borrow_mut().set_limits(terms.hub);
+            self.terms = *terms;
+        }
         let (generation, hash) = self.version();
         let outcome = Outcome::Unchanged { generation, hash };
         self.rejection = None;
@@ -103,8 +128,13 @@ impl ScriptThread {
         tell(asked, outcome);
     }
 
-    fn adopt(&mut self, source: &Source, asked: Asked) {
-        match self.install(source, self.engine.generation() + 1) {
+    fn adopt(&mut self, source: &Source, Reload { terms, asked }: Reload) {
+        let generation = self.engine.generation() + 1;
+        let installed = match terms {
+            Some(terms) => self.install_under(*terms, source, generation),
+            None => self.install(source, generation),
+        };
+        match installed {
             Ok(()) => {
                 self.announce("script reloaded");
                 self.hand_over();
@@ -130,6 +160,28 @@ impl ScriptThread {
                 );
             }
         }
+    }
+
+    /// The same under other terms: they hold from its load on, and only if it succeeds.
+    fn install_under(
+        &mut self,
+        terms: Terms,
+        source: &Source,
+        generation: u64,
+    ) -> Result<(), LoadError> {
+        let clock = self.loader.clock.clone();
+        let loader = Loader::new(&terms, Rc::clone(&self.hub), clock)?;
+        let before = std::mem::replace(&mut self.loader, loader);
+        self.hub.borrow_mut().set_limits(terms.hub);
+        match self.install(source, generation) {
+            Ok(()) => self.terms = terms,
+            Err(error) => {
+                self.loader = before;
+                self.hub.borrow_mut().set_limits(self.terms.hub);
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Loads a generation aside and puts it in place of the running one. A new one begins without

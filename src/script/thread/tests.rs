@@ -1,9 +1,11 @@
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
-use crate::script::budget::Budgets;
-use crate::script::stage::{DEFAULT_SCRIPT, budgets, info, message, terms, told};
+use crate::script::budget::{Budget, Budgets};
+use crate::script::outcome::Reload;
+use crate::script::stage::{DEFAULT_SCRIPT, budgets, info, message, terms_of, told};
 use crate::session::ClientKind;
 
 mod budgets;
@@ -36,9 +38,8 @@ impl Room {
         let (sender, worker) = mpsc::channel(100);
         let clock = Clock::standing_at(Duration::ZERO);
         let setup = Setup {
-            file: file.clone(),
             source,
-            terms: Terms { budgets, ..terms() },
+            terms: Terms { budgets, ..terms_of(&file) },
             workers: vec![sender],
             clock: clock.clone(),
             watched: Watched::default(),
@@ -65,7 +66,7 @@ impl Room {
 
     fn save(&mut self, script: &str) -> Status {
         std::fs::write(&self.file, script).expect("written");
-        self.thread.confined(|thread| thread.reload(None));
+        self.thread.confined(|thread| thread.reload(Reload::default()));
         self.status()
     }
 
@@ -227,7 +228,7 @@ fn a_good_version_takes_over_and_a_bad_one_changes_nothing() {
         assert_eq!(room.decide([says(1, "{}")]), ["1 next", "1 < two"]);
     }
     std::fs::remove_file(&room.file).expect("removed");
-    room.thread.confined(|thread| thread.reload(None));
+    room.thread.confined(|thread| thread.reload(Reload::default()));
     assert!(room.status().rejected.expect("gone").contains("can not be read"));
     // Back to what runs: no new generation, and no doubt any more.
     let status = room.save(&version("two"));
@@ -304,7 +305,7 @@ fn a_rejected_reload_is_one_block_that_names_what_still_runs() {
     });
     assert!(block.contains("script reloaded generation=2 hash="), "{block}");
     assert!(block.contains("'x' is a global"), "{block}");
-    assert_eq!(logged(|| room.thread.confined(|thread| thread.reload(None))), "");
+    assert_eq!(logged(|| room.thread.confined(|thread| thread.reload(Reload::default()))), "");
 }
 
 #[test]
@@ -318,7 +319,11 @@ fn a_rejection_is_logged_once_and_an_unchanged_script_only_for_who_asks() {
     let running = format!("generation 2 ({})", &status.hash[..6]);
     let mut logs = |asks: bool| {
         let (ask, answer) = oneshot::channel();
-        let log = logged(|| room.thread.confined(|thread| thread.reload(asks.then_some(ask))));
+        let log = logged(|| {
+            room.thread.confined(|thread| {
+                thread.reload(Reload { terms: None, asked: asks.then_some(ask) })
+            })
+        });
         (log, asks.then(|| answer.blocking_recv().expect("answered").to_string()))
     };
     assert_eq!(logs(false), (String::new(), None));

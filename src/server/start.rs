@@ -1,0 +1,96 @@
+//! What a start needs of the config: terms for the script, certificates, descriptors, sockets. A
+//! reload takes it through the same.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::config::{Config, ListenUrl};
+use crate::hub::HubLimits;
+use crate::listener::{self, Listener};
+use crate::message::MessageLimits;
+use crate::script::{Budgets, LoadError, Terms};
+use crate::transport::tls::{self, TlsError};
+
+/// Descriptors beside those of connections: listeners, event queues, watches, logs, the script.
+const DESCRIPTORS_BESIDE: u64 = 64;
+
+/// Why the relay does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error("{0}")]
+    Script(LoadError),
+    #[error("cannot listen on {url}: {error}")]
+    Bind { url: String, error: std::io::Error },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(
+        "limits.connections_max is {connections}, but this process may open only {descriptors} \
+         files: raise the limit (ulimit -n, LimitNOFILE=) or lower limits.connections_max"
+    )]
+    Descriptors { connections: usize, descriptors: u64 },
+    #[error("the system gives no thread, random numbers or event queue: {0}")]
+    System(anyhow::Error),
+}
+
+/// What the config says to the script, in the relay and in its tests.
+pub fn terms(config: &Config) -> Terms {
+    let limits = &config.limits;
+    Terms {
+        script: config.script.clone(),
+        hub: HubLimits {
+            name_bytes_max: limits.name_bytes_max,
+            failed_claims_max: u32::try_from(limits.failed_claims_max).unwrap_or(u32::MAX),
+            rooms_per_client_max: limits.rooms_per_client_max,
+            attributes_bytes_max: limits.attributes_bytes_max,
+            store_bytes_max: config.store.memory_bytes_max,
+        },
+        message: MessageLimits::from(limits),
+        budgets: Budgets::from(&config.script),
+    }
+}
+
+pub fn worker_count(configured: usize) -> usize {
+    match configured {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        count => count,
+    }
+}
+
+pub fn load_certificate(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>, StartError> {
+    if !config.listen.iter().any(|url| url.scheme.tls()) {
+        return Ok(None);
+    }
+    let loaded = tls::acceptor(&config.tls)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    if loaded.made_now {
+        let certificate = loaded.certificate.display();
+        tracing::warn!(%certificate, "no certificate is configured: made one for localhost, for development");
+    }
+    Ok(Some(loaded.server_config))
+}
+
+pub fn bind_all(urls: &[ListenUrl]) -> Result<Vec<Listener>, StartError> {
+    let mut listeners = Vec::new();
+    for url in urls {
+        let bound = listener::bind(url)
+            .map_err(|error| StartError::Bind { url: url.to_string(), error })?;
+        listeners.extend(bound);
+    }
+    Ok(listeners)
+}
+
+/// Every connection is a descriptor: as many as are configured must be possible.
+pub fn raise_descriptor_limit(config: &Config) -> Result<(), StartError> {
+    let connections = config.limits.connections_max;
+    let needed = connections as u64 + DESCRIPTORS_BESIDE;
+    let descriptors = rlimit::increase_nofile_limit(needed)
+        .and_then(|_| rlimit::Resource::NOFILE.get_soft())
+        .map_err(|error| StartError::System(error.into()))?;
+    match descriptors >= needed {
+        true => Ok(()),
+        false => Err(StartError::Descriptors { connections, descriptors }),
+    }
+}
