@@ -219,3 +219,6 @@ fn welcome(home: &Rc<Home>, arrival: Arrival) {
     });
     drop(served);
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! Silence is counted in whole seconds from the first tick that hears nothing: a timeout of n
+//! seconds comes with the tick after the nth.
+
+use super::*;
+
+const SERVER_PING: &[u8] = b"\x89\x00";
+
+fn gone_for(reason: CloseReason, peer: &Peer) -> impl FnMut(&Stage) -> bool {
+    move |stage| stage.end_of(peer).as_ref() == Some(&reason)
+}
+
+#[test]
+fn a_silent_page_is_pinged_and_given_up_when_it_answers_none() {
+    staged(
+        |_| {},
+        async |stage| {
+            let mut page = stage.web().await;
+            stage.register(&page);
+            stage.only_after(26 * SECOND, |_| page.has_heard(SERVER_PING)).await;
+            page.heard.clear();
+            stage.only_after(25 * SECOND, |_| page.has_heard(SERVER_PING)).await;
+            page.heard.clear();
+            // Two may be missed.
+            let gone = gone_for(CloseReason::Unresponsive, &page);
+            stage.only_after(25 * SECOND, gone).await;
+            // A Close 1001.
+            stage.until(|_| page.heard().starts_with(b"\x88\x14\x03\xe9")).await;
+        },
+    );
+}
+
+#[test]
+fn whatever_a_page_says_puts_its_ping_off() {
+    staged(
+        |_| {},
+        async |stage| {
+            let mut page = stage.web().await;
+            stage.register(&page);
+            for says in [frame(PONG, ""), frame(PING, "x"), frame(TEXT, "{}")] {
+                stage.pass(25 * SECOND).await;
+                assert!(!page.has_heard(SERVER_PING));
+                page.say(says);
+                stage.settle().await;
+            }
+            stage.only_after(26 * SECOND, |_| page.has_heard(SERVER_PING)).await;
+            page.say(frame(PONG, ""));
+            stage.settle().await;
+            stage.pass(75 * SECOND).await;
+            assert_eq!(stage.end_of(&page), None);
+            stage.only_after(SECOND, gone_for(CloseReason::Unresponsive, &page)).await;
+        },
+    );
+}
+
+#[test]
+fn a_page_that_does_not_register_has_to_send_messages() {
+    staged(
+        |config| config.limits.ping_interval = Duration::ZERO,
+        async |stage| {
+            let mut page = stage.web().await;
+            let registered = stage.web().await;
+            stage.register(&registered);
+            stage.pass(30 * SECOND).await;
+            page.say(frame(TEXT, "{}"));
+            stage.settle().await;
+            // A message counts, anything else does not.
+            for _ in 0..6 {
+                stage.pass(10 * SECOND).await;
+                page.say(frame(PONG, ""));
+                stage.settle().await;
+            }
+            stage.only_after(SECOND, gone_for(CloseReason::Unregistered, &page)).await;
+            // A Close 1008.
+            stage.until(|_| page.has_heard(b"\x03\xf0not registered in time")).await;
+            assert_eq!(stage.end_of(&registered), None);
+        },
+    );
+}
+
+#[test]
+fn a_backend_may_be_idle_for_so_long_and_is_never_pinged() {
+    staged(
+        |_| {},
+        async |stage| {
+            let mut backend = stage.raw().await;
+            stage.pass(200 * SECOND).await;
+            // No message, but a sign of life.
+            backend.say(" ");
+            stage.settle().await;
+            stage.pass(SECOND).await;
+            assert!(backend.heard().is_empty());
+            stage.only_after(300 * SECOND, gone_for(CloseReason::Idle, &backend)).await;
+            stage.until(|_| backend.has_end()).await;
+            assert_eq!(backend.heard(), br#"{"opcode":"close","error":"idle for too long"}"#);
+        },
+    );
+}
