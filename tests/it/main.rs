@@ -15,6 +15,7 @@ mod cli_tail;
 mod commands;
 mod dialogues;
 mod drain;
+mod drain_under_load;
 mod fairness;
 mod handshake;
 mod http;
