@@ -32,6 +32,8 @@ pub enum CloseReason {
     Unregistered,
     /// The client claimed names of others too often.
     TooManyClaims,
+    /// There is no place for the client, for this reason (close code 1013).
+    Refused(&'static str),
     /// The script closed the connection.
     Script { code: u16, text: String },
     /// The script failed to greet the client (close code 1011).
@@ -55,6 +57,9 @@ impl CloseReason {
             }
             CloseReason::TooBig { .. } => 1009,
             CloseReason::HandlerFailed | CloseReason::Internal => 1011,
+            // Try again later, in the registry of close codes. (A page's script is never told the
+            // HTTP status of a refused upgrade.)
+            CloseReason::Refused(_) => 1013,
             CloseReason::Script { code, .. } => *code,
         }
     }
@@ -68,7 +73,7 @@ impl CloseReason {
             | CloseReason::EndOfStream
             | CloseReason::Broken => String::new(),
             CloseReason::GoingAway => "the relay is stopping".to_owned(),
-            CloseReason::Protocol(what) => (*what).to_owned(),
+            CloseReason::Protocol(what) | CloseReason::Refused(what) => (*what).to_owned(),
             CloseReason::NotUtf8 => "text that is not UTF-8".to_owned(),
             CloseReason::TooBig { bytes_max } => format!("message over {bytes_max} bytes"),
             CloseReason::SlowConsumer => "slow consumer".to_owned(),
@@ -98,6 +103,7 @@ impl CloseReason {
             CloseReason::Unresponsive => "unresponsive",
             CloseReason::Idle => "idle",
             CloseReason::Unregistered => "unregistered",
+            CloseReason::Refused(_) => "refused",
             CloseReason::Script { .. } => "script",
             CloseReason::HandlerFailed => "handler_failed",
             CloseReason::Internal => "internal_error",

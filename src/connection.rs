@@ -5,7 +5,6 @@ mod handshake;
 mod home;
 mod membership;
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,26 +18,27 @@ use handshake::{Admitted, NotAdmitted, admit};
 pub use home::{Home, Partings};
 use membership::{Membership, Seat};
 
-use crate::frame::{Decoder, Encoding, forwarded};
-use crate::session::{ClientInfo, Scheme};
+use crate::admission::Place;
+use crate::frame::{Decoder, Encoding};
+use crate::session::ClientInfo;
 use crate::transport::Transport;
 
 /// How much of what a refused peer still sends is read, so that it gets to read its answer.
 const REFUSED_BYTES_MAX: usize = 64 * 1024;
 
-/// Serves one accepted socket to its end. `pending` is held as long as the handshake lasts.
-pub async fn serve<P>(tcp: TcpStream, peer: SocketAddr, door: Door, home: Rc<Home>, pending: P) {
-    // The client's, once a trusted proxy has told it.
-    let mut peer = forwarded::canonical(peer);
+/// Serves one accepted socket to its end, which is in its place.
+pub async fn serve(tcp: TcpStream, door: Door, home: Rc<Home>, place: &mut Place) {
     // The handshake's future is large and short-lived; what stays is small.
-    let admitted = Box::pin(knock(tcp, &mut peer, door, &home)).await;
-    drop(pending);
+    let admitted = Box::pin(knock(tcp, door, &home, place)).await;
+    place.settle();
+    let peer = place.addr();
     let Some(admitted) = admitted else { return };
     let Admitted { transport, scheme, kind, head, rest, opening } = admitted;
     let bytes_max = home.config().limits.message_bytes_max;
-    let (encoding, mut decoder) = match scheme {
-        Scheme::Ws | Scheme::Wss => (Encoding::WebSocket, Decoder::websocket(bytes_max)),
-        Scheme::Tcp | Scheme::Ssl => (Encoding::Raw, Decoder::raw(bytes_max)),
+    let encoding = Encoding::from(scheme);
+    let mut decoder = match encoding {
+        Encoding::WebSocket => Decoder::websocket(bytes_max),
+        Encoding::Raw => Decoder::raw(bytes_max),
     };
     decoder.keep(&rest);
     let link = home.shard.borrow_mut().insert(kind, encoding, transport, opening);
@@ -68,12 +68,33 @@ pub async fn serve<P>(tcp: TcpStream, peer: SocketAddr, door: Door, home: Rc<Hom
 }
 
 /// The handshake under its deadline; refusals are answered here.
-async fn knock(tcp: TcpStream, peer: &mut SocketAddr, door: Door, home: &Home) -> Option<Admitted> {
+async fn knock(tcp: TcpStream, door: Door, home: &Home, place: &mut Place) -> Option<Admitted> {
     let config = home.config();
     let limits = &config.limits;
-    let admitted = timeout(limits.handshake_timeout, admit(tcp, peer, &door, home));
-    match home.unless_draining(admitted).await? {
-        Ok(Ok(admitted)) => return Some(admitted),
+    let overrun = place.overrun();
+    let admitted = timeout(limits.handshake_timeout, admit(tcp, place, &door, home));
+    let admitted = home.unless_draining(async {
+        tokio::select! {
+            outcome = admitted => Some(outcome),
+            () = overrun => None,
+        }
+    });
+    let outcome = admitted.await?;
+    let (peer, refused) = (place.addr(), place.refused());
+    let Some(outcome) = outcome else {
+        tracing::debug!(%peer, "handshake ended to make room");
+        return None;
+    };
+    match outcome {
+        Ok(Ok(admitted)) => match refused {
+            None => return Some(admitted),
+            Some(refused) => {
+                tracing::debug!(%peer, text = refused.text(), "refused");
+                let farewell = Encoding::from(admitted.scheme).farewell(&refused.reason());
+                let last = [&admitted.opening[..], &farewell].concat();
+                answer(admitted.transport, &last, limits.linger_timeout).await;
+            }
+        },
         Ok(Err(NotAdmitted::Refused(transport, refusal))) => {
             tracing::debug!(%peer, status = refusal.status, text = refusal.text, "refused");
             answer(transport, &refusal.response(), limits.linger_timeout).await;

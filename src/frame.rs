@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
 };
 
 use crate::close::CloseReason;
+use crate::session::Scheme;
 
 pub mod forwarded;
 pub mod handshake;
@@ -151,6 +152,15 @@ pub enum Encoding {
     Raw,
 }
 
+impl From<Scheme> for Encoding {
+    fn from(scheme: Scheme) -> Encoding {
+        match scheme {
+            Scheme::Ws | Scheme::Wss => Encoding::WebSocket,
+            Scheme::Tcp | Scheme::Ssl => Encoding::Raw,
+        }
+    }
+}
+
 impl Encoding {
     /// Where the frame ends that holds the byte at `at`, of whole frames that this encoding made. A
     /// raw buffer holds a single one.
@@ -167,6 +177,20 @@ impl Encoding {
             end += rest.position() as usize + payload as usize;
         }
         end.min(frames.len())
+    }
+
+    /// The last words to a client: a Close frame, or a `close` message where there is something to
+    /// explain.
+    pub fn farewell(self, reason: &CloseReason) -> Bytes {
+        match (self, reason) {
+            (Encoding::WebSocket, CloseReason::ClosedByPeer(None)) => empty_close_frame(),
+            (Encoding::WebSocket, reason) => close_frame(reason.code(), &reason.text()),
+            (Encoding::Raw, reason) if reason.text().is_empty() => Bytes::new(),
+            (Encoding::Raw, reason) => {
+                let error = serde_json::Value::from(reason.text());
+                Bytes::from(format!(r#"{{"opcode":"close","error":{error}}}"#))
+            }
+        }
     }
 
     /// Appends `text`, which must be UTF-8, to `out`; reserves what that takes at once.

@@ -25,8 +25,10 @@ pub mod hub;
 // Decisions: the script.
 pub mod script;
 
-// Doors: sockets, the life of a connection, and the page for browsers.
+// Doors: the page for browsers, who gets in, the life of a connection, and sockets.
 pub mod http;
+
+pub mod admission;
 
 pub mod connection;
 

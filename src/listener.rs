@@ -1,11 +1,9 @@
 //! A bound address, and the loop that accepts on it: cheap, and never ended by an error.
 
-use std::cell::Cell;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -14,9 +12,10 @@ use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::mpsc;
 
-use crate::config::{Config, ListenScheme, ListenUrl};
+use crate::admission::{Admission, Alarm};
+use crate::config::{ListenScheme, ListenUrl};
 use crate::connection::Door;
 use crate::worker::Arrival;
 
@@ -98,61 +97,20 @@ fn watch(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
     AsyncFd::with_interest(socket, Interest::READABLE)
 }
 
-/// Where accepted sockets go, and how many there may be.
+/// Where accepted sockets go, and which of them.
 pub struct Reception {
     workers: Vec<mpsc::Sender<Vec<Arrival>>>,
+    admission: Arc<Admission>,
     /// What each worker is to get with the next hand-over.
     gathered: Vec<Vec<Arrival>>,
     /// How many have come, for whose turn it is.
     count: usize,
-    config: watch::Receiver<Arc<Config>>,
-    connections: Rc<Quota>,
-    handshakes: Rc<Quota>,
 }
 
-/// A place among the connections, and one among the handshakes.
-type Places = (OwnedSemaphorePermit, OwnedSemaphorePermit);
-
 impl Reception {
-    pub fn new(
-        workers: Vec<mpsc::Sender<Vec<Arrival>>>,
-        config: watch::Receiver<Arc<Config>>,
-    ) -> Reception {
-        let limits = config.borrow().limits.clone();
-        Reception {
-            gathered: workers.iter().map(|_| Vec::new()).collect(),
-            count: 0,
-            workers,
-            config,
-            connections: Rc::new(Quota::new(limits.connections_max)),
-            handshakes: Rc::new(Quota::new(limits.handshakes_pending_max)),
-        }
-    }
-
-    /// Places for one more connection. What is not accepted waits in the kernel and costs the
-    /// relay nothing.
-    async fn places(&mut self) -> Result<Places, AcquireError> {
-        if self.connections.is_used_up() {
-            tracing::warn!("limits.connections_max is reached: further clients wait");
-        }
-        if self.connections.is_used_up() || self.handshakes.is_used_up() {
-            self.hand_over().await;
-        }
-        Ok((self.connections.take().await?, self.handshakes.take().await?))
-    }
-
-    /// Goes by the config that holds, until it is cancelled.
-    fn follow_config(&self) -> impl Future<Output = ()> + use<> {
-        let mut config = self.config.clone();
-        let (connections, handshakes) = (Rc::clone(&self.connections), Rc::clone(&self.handshakes));
-        async move {
-            while config.changed().await.is_ok() {
-                let limits = config.borrow_and_update().limits.clone();
-                connections.set_number(limits.connections_max);
-                handshakes.set_number(limits.handshakes_pending_max);
-            }
-            std::future::pending().await
-        }
+    pub fn new(workers: Vec<mpsc::Sender<Vec<Arrival>>>, admission: Arc<Admission>) -> Reception {
+        let gathered = workers.iter().map(|_| Vec::new()).collect();
+        Reception { workers, admission, gathered, count: 0 }
     }
 
     /// Takes one in; the workers get it with the next hand-over, one after the other: connections
@@ -175,78 +133,44 @@ impl Reception {
     }
 }
 
-/// So many at once, a number that can change while some are taken.
-struct Quota {
-    free: Arc<Semaphore>,
-    number: Cell<usize>,
-    /// Taken ones beyond the number: they are no places any more when they are free again.
-    beyond: Cell<usize>,
-}
-
-impl Quota {
-    fn new(number: usize) -> Quota {
-        let number = number.min(Semaphore::MAX_PERMITS);
-        let free = Arc::new(Semaphore::new(number));
-        Quota { free, number: Cell::new(number), beyond: Cell::new(0) }
-    }
-
-    fn is_used_up(&self) -> bool {
-        self.free.available_permits() <= self.beyond.get()
-    }
-
-    async fn take(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
-        loop {
-            let place = Arc::clone(&self.free).acquire_owned().await?;
-            if self.beyond.get() == 0 {
-                return Ok(place);
-            }
-            self.beyond.set(self.beyond.get() - 1);
-            place.forget();
-        }
-    }
-
-    fn set_number(&self, number: usize) {
-        let number = number.min(Semaphore::MAX_PERMITS);
-        let before = self.number.replace(number);
-        let fewer = before.saturating_sub(number);
-        self.beyond.set(self.beyond.get() + fewer - self.free.forget_permits(fewer));
-        let more = number.saturating_sub(before);
-        let kept = more.min(self.beyond.get());
-        self.beyond.set(self.beyond.get() - kept);
-        self.free.add_permits(more - kept);
-    }
-}
-
 /// Accepts on all listeners, each with what it serves, for ever. Ends when it is cancelled.
 pub async fn accept(listeners: Vec<(Listener, Door)>, reception: Reception) {
+    let (admission, stuck) =
+        (Arc::clone(&reception.admission), Alarm::new("no connection can be accepted"));
     tokio::select! {
-        () = reception.follow_config() => {}
-        () = accept_all(listeners, reception) => {}
+        () = accept_each(&listeners, reception, &stuck) => {}
+        () = admission.tell() => {}
+        () = stuck.tell() => {}
     }
 }
 
-async fn accept_all(listeners: Vec<(Listener, Door)>, mut reception: Reception) {
-    let mut wait = BACK_OFF_MIN;
-    while let Ok((connection, handshake)) = reception.places().await {
-        let first = reception.count;
-        let at_once = poll_fn(|cx| Poll::Ready(poll_accept(&listeners, first, cx))).await;
+async fn accept_each(listeners: &[(Listener, Door)], mut reception: Reception, stuck: &Alarm) {
+    let (mut first, mut wait) = (0, BACK_OFF_MIN);
+    loop {
+        let at_once = poll_fn(|cx| Poll::Ready(poll_accept(listeners, first, cx))).await;
         let (at, accepted) = match at_once {
             Poll::Ready(accepted) => accepted,
             Poll::Pending => {
                 reception.hand_over().await;
-                poll_fn(|cx| poll_accept(&listeners, first, cx)).await
+                poll_fn(|cx| poll_accept(listeners, first, cx)).await
             }
         };
-        let (listener, door) = &listeners[at];
+        first = at + 1;
         match accepted {
             Ok((tcp, peer)) => {
                 wait = BACK_OFF_MIN;
-                let (tcp, door) = (tcp.into(), door.clone());
-                reception.take(Arrival { tcp, peer, door, connection, handshake }).await;
+                match reception.admission.enter(peer) {
+                    Some(place) => {
+                        let (tcp, door) = (tcp.into(), listeners[at].1.clone());
+                        reception.take(Arrival { tcp, door, place }).await;
+                    }
+                    // However many are sent away, those who got in do not wait for it.
+                    None => reception.hand_over().await,
+                }
             }
             Err(error) if is_of_peer(&error) => {}
             Err(error) => {
-                tracing::warn!(listener = %listener.listening, %error, "cannot accept");
+                stuck.note(&error);
                 reception.hand_over().await;
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(BACK_OFF_MAX);
@@ -280,38 +204,4 @@ fn is_of_peer(error: &io::Error) -> bool {
             | io::ErrorKind::InvalidInput
             | io::ErrorKind::Interrupted
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// How many can be taken now; they are given back.
-    fn free(quota: &Quota) -> usize {
-        let take = || {
-            let taken = Box::pin(quota.take());
-            futures_util::FutureExt::now_or_never(taken)?.ok()
-        };
-        std::iter::from_fn(take).collect::<Vec<_>>().len()
-    }
-
-    #[test]
-    fn the_number_of_places_changes_while_some_are_taken() {
-        let quota = Quota::new(5);
-        let mut taken: Vec<_> = (0..4).map(|_| quota.free.clone().try_acquire_owned()).collect();
-        assert_eq!(free(&quota), 1);
-        quota.set_number(2);
-        assert_eq!(free(&quota), 0);
-        drop(taken.pop());
-        drop(taken.pop());
-        assert_eq!(free(&quota), 0, "those were two more than there may be");
-        drop(taken.pop());
-        assert_eq!(free(&quota), 1);
-        quota.set_number(1);
-        assert_eq!(free(&quota), 0);
-        quota.set_number(4);
-        assert_eq!(free(&quota), 3);
-        drop(taken);
-        assert_eq!(free(&quota), 4);
-    }
 }

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, watch};
 
+use crate::admission::Admission;
 use crate::config::{Config, ConfigError};
 use crate::connection::Door;
 use crate::listener::{self, Listener, Listening, Reception};
@@ -69,7 +70,8 @@ impl Server {
             arrivals.push(worker.arrivals);
             workers.push(worker.thread);
         }
-        let reception = Reception::new(arrivals, config.subscribe());
+        let admission = Arc::new(Admission::new(config.subscribe()));
+        let reception = Reception::new(arrivals, admission);
         let listening = listeners.iter().map(|listener| listener.listening).collect();
         Ok(Server {
             config,

@@ -6,7 +6,6 @@
 mod drain;
 
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -15,9 +14,10 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
+use crate::admission::Place;
 use crate::config::Config;
 use crate::connection::{Door, Home, Partings, serve};
 use crate::hub::Delivery;
@@ -28,7 +28,7 @@ use crate::session::Issuer;
 pub const INBOX_HAND_OVERS: usize = 64;
 
 /// Hand-overs of accepted sockets that wait for a worker; then the listeners wait. The sockets in
-/// them are bounded by `limits.handshakes_pending_max`.
+/// them have their places.
 const ARRIVALS: usize = 64;
 
 /// How often stalled and silent clients are looked for.
@@ -37,12 +37,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// A socket that was accepted, on its way to its worker.
 pub struct Arrival {
     pub tcp: std::net::TcpStream,
-    pub peer: SocketAddr,
     pub door: Door,
-    /// Held as long as the connection.
-    pub connection: OwnedSemaphorePermit,
-    /// Held as long as the handshake.
-    pub handshake: OwnedSemaphorePermit,
+    pub place: Place,
 }
 
 /// What the workers are to do.
@@ -207,15 +203,18 @@ async fn welcome_all(home: Rc<Home>, mut accepted: mpsc::Receiver<Vec<Arrival>>)
 }
 
 fn welcome(home: &Rc<Home>, arrival: Arrival) {
-    let Arrival { tcp, peer, door, connection, handshake } = arrival;
+    let Arrival { tcp, door, mut place } = arrival;
     let tcp = match TcpStream::from_std(tcp) {
         Ok(tcp) => tcp,
-        Err(error) => return tracing::error!(%peer, %error, "connection refused"),
+        Err(error) => {
+            return tracing::error!(peer = %place.addr(), %error, "connection refused");
+        }
     };
     let home = Rc::clone(home);
     let served = tokio::task::spawn_local(async move {
-        serve(tcp, peer, door, home, handshake).await;
-        drop(connection);
+        serve(tcp, door, home, &mut place).await;
+        // Behind its socket.
+        drop(place);
     });
     drop(served);
 }

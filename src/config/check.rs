@@ -67,6 +67,7 @@ fn check_ranges(config: &Config) -> Vec<Problem> {
         ("web.php_ready_delay_ms", millis(config.web.php_ready_delay), 10..=30),
         ("raw.pause_ms", millis(config.raw.pause), 20..=50),
         ("limits.connections_max", size(limits.connections_max), COUNT),
+        ("limits.connections_per_ip_max", size(limits.connections_per_ip_max), COUNT),
         ("limits.handshake_timeout_ms", millis(limits.handshake_timeout), MILLIS),
         ("limits.handshakes_pending_max", size(limits.handshakes_pending_max), COUNT),
         ("limits.header_bytes_max", size(limits.header_bytes_max), BYTES),

@@ -1,10 +1,10 @@
 //! Networks as the operator writes them: `10.0.0.0/8`, `2001:db8::/32`, or a single address.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::error::quoted;
@@ -24,8 +24,10 @@ pub struct Cidr(IpNet);
 pub struct CidrError(String);
 
 impl Cidrs {
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// The addresses of this machine alone.
+    pub fn loopback() -> Cidrs {
+        let v4 = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+        Cidrs(vec![Cidr(v4.into()), Cidr(IpNet::from(IpAddr::from(Ipv6Addr::LOCALHOST)))])
     }
 
     /// Whether the address is in one of the networks. An IPv4 address that a socket for IPv6 reports

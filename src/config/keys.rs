@@ -234,6 +234,10 @@ impl Default for RawConfig {
 pub struct Limits {
     /// Clients connected at once.
     pub connections_max: usize,
+    /// Clients connected at once from one address; of IPv6, from one /64.
+    pub connections_per_ip_max: usize,
+    /// Networks that `connections_per_ip_max` does not count.
+    pub trusted: Cidrs,
     /// From accept to a client whose kind is known: TLS, first bytes and upgrade, on one clock
     /// that activity does not extend.
     #[serde(rename = "handshake_timeout_ms", with = "millis")]
@@ -292,6 +296,8 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections_max: 10_000,
+            connections_per_ip_max: 100,
+            trusted: Cidrs::loopback(),
             handshake_timeout: Duration::from_secs(10),
             handshakes_pending_max: 1_000,
             header_bytes_max: 8 * 1024,

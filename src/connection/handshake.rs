@@ -11,6 +11,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::net::TcpStream;
 
 use super::home::Home;
+use crate::admission::Place;
 use crate::frame::forwarded;
 use crate::frame::handshake::{self as head, Head, Refusal};
 use crate::frame::proxy::{self, Proxied};
@@ -61,21 +62,20 @@ impl From<io::Error> for NotAdmitted {
 struct Newcomer<'a> {
     transport: Transport,
     input: BytesMut,
-    /// The peer, until a trusted proxy tells whom it speaks for.
-    addr: &'a mut SocketAddr,
+    place: &'a mut Place,
     home: &'a Home,
 }
 
-/// Goes through the handshake. `addr` is the peer's address, and becomes the client's as soon as a
-/// trusted proxy has told that.
+/// Goes through the handshake, also with a client that has no place: to be told so. The place becomes
+/// that of the client as soon as a trusted proxy has told whom it speaks for.
 pub async fn admit(
     tcp: TcpStream,
-    addr: &mut SocketAddr,
+    place: &mut Place,
     door: &Door,
     home: &Home,
 ) -> Result<Admitted, NotAdmitted> {
     let transport = Transport::plain(tcp);
-    let mut newcomer = Newcomer { transport, input: BytesMut::new(), addr, home };
+    let mut newcomer = Newcomer { transport, input: BytesMut::new(), place, home };
     newcomer.introduction().await?;
     let mut kind = newcomer.sniff(door.tls.is_some(), door.plain).await?;
     if let (Sniff::Tls, Some(tls)) = (kind, &door.tls) {
@@ -110,7 +110,7 @@ impl Newcomer<'_> {
 
     /// Takes what a trusted proxy says in front of all else about whom it speaks for.
     async fn introduction(&mut self) -> io::Result<()> {
-        if !self.home.config().trusted_proxies.contains(self.addr.ip()) {
+        if !self.home.config().trusted_proxies.contains(self.place.addr().ip()) {
             return Ok(());
         }
         loop {
@@ -120,10 +120,17 @@ impl Newcomer<'_> {
                 Proxied::No => return Ok(()),
                 Proxied::Header { client, bytes } => {
                     self.input.advance(bytes);
-                    *self.addr = client.map_or(*self.addr, forwarded::canonical);
-                    return Ok(());
+                    return client.map_or(Ok(()), |client| self.speaks_for(client));
                 }
             }
+        }
+    }
+
+    /// The peer is a proxy, and this is its client.
+    fn speaks_for(&mut self, client: SocketAddr) -> io::Result<()> {
+        match self.place.belongs_to(forwarded::canonical(client)) {
+            true => Ok(()),
+            false => Err(io::Error::other("no place for this client")),
         }
     }
 
@@ -154,9 +161,14 @@ impl Newcomer<'_> {
         self.input.advance(used);
         // A greeting has header lines too, but no proxy that would write any.
         let proxies = &self.home.config().trusted_proxies;
-        match forwarded::client(*self.addr, &request.head.headers, proxies) {
-            Ok(client) => *self.addr = client,
+        match forwarded::client(self.place.addr(), &request.head.headers, proxies) {
+            Ok(client) => self.speaks_for(client)?,
             Err(refusal) => return Err(NotAdmitted::Refused(self.transport, refusal)),
+        }
+        // A WebSocket client can be told so that its program hears it: by a Close frame.
+        if let Some(refused) = self.place.refused().filter(|_| !request.wants_upgrade()) {
+            let refusal = Refusal { status: 503, text: refused.text() };
+            return Err(NotAdmitted::Refused(self.transport, refusal));
         }
         match http::page(&request, &self.home.config().web) {
             Ok(Some(page)) => {

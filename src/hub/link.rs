@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::silence::Silence;
 use super::turn::Part;
 use crate::close::CloseReason;
-use crate::frame::{self, Encoding};
+use crate::frame::Encoding;
 use crate::outbound::{Outbound, QueueLimits};
 use crate::session::{ClientKind, SessionId};
 use crate::transport::Transport;
@@ -158,7 +158,7 @@ impl Link {
         if matches!(*self.ending.borrow(), Ending::Said(_)) {
             return;
         }
-        let frame = self.farewell(&reason);
+        let frame = self.encoding.farewell(&reason);
         let mut output = self.output.borrow_mut();
         if !output.broken && !frame.is_empty() {
             output.outbound.push_frames(frame, 0, 1);
@@ -223,7 +223,7 @@ impl Link {
 
     /// Closes it: returns the frame with which its share of this turn ends.
     pub(super) fn close(&self, reason: CloseReason) -> Bytes {
-        let frame = self.farewell(&reason);
+        let frame = self.encoding.farewell(&reason);
         *self.ending.borrow_mut() = Ending::Said(reason);
         self.wake();
         frame
@@ -274,7 +274,7 @@ impl Link {
             return;
         }
         output.outbound.clear(|frames, at| self.encoding.frame_end(frames, at));
-        output.outbound.push_frames(self.farewell(&CloseReason::SlowConsumer), 0, 1);
+        output.outbound.push_frames(self.encoding.farewell(&CloseReason::SlowConsumer), 0, 1);
         output.ended = true;
         *self.ending.borrow_mut() = Ending::Said(CloseReason::SlowConsumer);
     }
@@ -282,18 +282,6 @@ impl Link {
     /// PHP clients read once per message and take what comes for one JSON.
     pub(super) fn one_by_one(&self) -> bool {
         self.kind == ClientKind::Backend
-    }
-
-    fn farewell(&self, reason: &CloseReason) -> Bytes {
-        match (self.encoding, reason) {
-            (Encoding::WebSocket, CloseReason::ClosedByPeer(None)) => frame::empty_close_frame(),
-            (Encoding::WebSocket, reason) => frame::close_frame(reason.code(), &reason.text()),
-            (Encoding::Raw, reason) if reason.text().is_empty() => Bytes::new(),
-            (Encoding::Raw, reason) => {
-                let error = serde_json::Value::from(reason.text());
-                Bytes::from(format!(r#"{{"opcode":"close","error":{error}}}"#))
-            }
-        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::admission::GOODBYES_MAX;
 use crate::config::{Config, ListenUrl};
 use crate::hub::HubLimits;
 use crate::listener::{self, Listener};
@@ -12,8 +13,10 @@ use crate::message::MessageLimits;
 use crate::script::{Budgets, LoadError, Terms};
 use crate::transport::tls::{self, TlsError};
 
-/// Descriptors beside those of connections: listeners, event queues, watches, logs, the script.
+/// Descriptors beside those of connections and workers: listeners, watches, logs, the script.
 const DESCRIPTORS_BESIDE: u64 = 64;
+/// A worker's event queue, and what wakes it.
+const DESCRIPTORS_OF_WORKER: u64 = 4;
 
 /// Why the relay does not start.
 #[derive(Debug, Error)]
@@ -85,7 +88,9 @@ pub fn bind_all(urls: &[ListenUrl]) -> Result<Vec<Listener>, StartError> {
 /// Every connection is a descriptor: as many as are configured must be possible.
 pub fn raise_descriptor_limit(config: &Config) -> Result<(), StartError> {
     let connections = config.limits.connections_max;
-    let needed = connections as u64 + DESCRIPTORS_BESIDE;
+    let workers = worker_count(config.workers) as u64;
+    let beside = DESCRIPTORS_BESIDE + GOODBYES_MAX as u64 + workers * DESCRIPTORS_OF_WORKER;
+    let needed = connections as u64 + beside;
     let descriptors = rlimit::increase_nofile_limit(needed)
         .and_then(|_| rlimit::Resource::NOFILE.get_soft())
         .map_err(|error| StartError::System(error.into()))?;

@@ -11,11 +11,11 @@ mod writes;
 use std::collections::VecDeque;
 use std::net::{TcpListener, TcpStream as Socket};
 
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::*;
+use crate::admission::Admission;
 use crate::close::CloseReason;
 use crate::hub::Payload;
 use crate::script::Event;
@@ -186,15 +186,12 @@ impl Stage {
         socket.set_nonblocking(true).expect("a socket option");
         let (tcp, peer) = self.listener.accept().expect("a connection");
         tcp.set_nonblocking(true).expect("a socket option");
-        let permit = || Arc::new(Semaphore::new(1));
-        let (connection, handshake) = (permit(), permit());
-        let take = |permit: &Arc<Semaphore>| Arc::clone(permit).try_acquire_owned().expect("one");
-        let (of_connection, of_handshake) = (take(&connection), take(&handshake));
-        let arrival =
-            Arrival { tcp, peer, door, connection: of_connection, handshake: of_handshake };
-        self.arrivals.try_send(vec![arrival]).expect("a worker that welcomes");
+        let config = watch::channel(Arc::new(Config::default())).1;
+        let admission = Arc::new(Admission::new(config));
+        let place = admission.enter(peer).expect("a place");
+        self.arrivals.try_send(vec![Arrival { tcp, door, place }]).expect("a worker that welcomes");
         self.settle().await;
-        Peer::new(socket, connection, handshake)
+        Peer::new(socket, admission)
     }
 
     /// Says what makes a client of it.

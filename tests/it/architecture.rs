@@ -14,7 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("wire", &["transport", "frame", "outbound"]),
     ("state", &["hub", "store", "backplane"]),
     ("decisions", &["script"]),
-    ("doors", &["connection", "listener", "worker", "http"]),
+    ("doors", &["admission", "connection", "listener", "worker", "http"]),
     ("assembly", &["cli", "server", "main"]),
 ];
 

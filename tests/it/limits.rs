@@ -185,55 +185,6 @@ fn activity_does_not_extend_the_handshake() {
 }
 
 #[test]
-fn handshakes_under_way_are_limited_and_harm_nobody() {
-    let setup = Setup::new().set("limits.handshakes_pending_max=4");
-    setup.set("limits.handshake_timeout_ms=1000").run(async |relay| {
-        let mut page = relay.web(Transport::Ws, "/web").await;
-        let mut wires = Vec::new();
-        for _ in 0..20 {
-            wires.push(Wire::dial(relay, Transport::Tcp).await);
-        }
-        let uuid = page.uuid.clone();
-        page.send(r#"{"opcode":"echo"}"#).await;
-        page.acked(&uuid).await;
-        page.hears(r#"{"opcode":"echo"}"#).await;
-        // Those who wait are through it or gone after their time, and newcomers get in.
-        eventually("room for a newcomer", async || {
-            let mut wire = Wire::dial(relay, Transport::Tcp).await;
-            let asked = wire.try_write(b"{\"opcode\":\"echo\"}").await;
-            asked && wire.try_read().await.is_some_and(|read| read.starts_with(b"{"))
-        })
-        .await;
-        drop(wires);
-    });
-}
-
-#[test]
-fn connections_are_limited() {
-    Setup::new().set("limits.connections_max=3").run(async |relay| {
-        let mut clients = Vec::new();
-        for transport in [Transport::Ws, Transport::Tcp, Transport::Ssl] {
-            clients.push(relay.client(transport).await);
-        }
-        // One too many is not served: it waits, or it is refused.
-        let mut wire = Wire::dial(relay, Transport::Tcp).await;
-        wire.try_write(b"php process\n\n").await;
-        for client in &mut clients {
-            client.hears_nothing().await;
-        }
-        drop(wire);
-        drop(clients.remove(0));
-        eventually("room for a newcomer", async || {
-            let mut wire = Wire::dial(relay, Transport::Tcp).await;
-            let asked = wire.try_write(b"php process\n\n").await;
-            let answer = tokio::time::timeout(Duration::from_secs(1), wire.try_read()).await;
-            asked && answer.ok().flatten().is_some_and(|read| read.starts_with(b"{"))
-        })
-        .await;
-    });
-}
-
-#[test]
 fn a_greeting_over_the_header_limit_is_refused() {
     relay_test(async |relay| {
         for transport in [Transport::Tcp, Transport::Ssl] {

@@ -7,12 +7,14 @@ mod client;
 mod process;
 mod wire;
 
+mod admission;
 mod architecture;
 mod binary;
 mod chaos;
 mod cli_send;
 mod cli_tail;
 mod commands;
+mod descriptors;
 mod dialogues;
 mod drain;
 mod drain_under_load;

@@ -140,6 +140,10 @@ impl Process {
         assert!(status.success(), "expected to be able to signal our own child");
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for its end; `None` where a signal ended it.
     pub fn exit_code(&mut self) -> Option<i32> {
         let since = Instant::now();

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::client::{Client, Door, Transport};
+use crate::client::{Client, Door, Hello, Transport};
 use crate::harness::{eventually, in_time, runtime, shipped};
 use crate::process::Process;
 
@@ -150,14 +150,14 @@ fn the_number_of_clients_changes() {
     let relay = Subject::start("[limits]\nconnections_max = 1", &[]);
     runtime().block_on(async {
         let mut first = relay.door.backend(Transport::Tcp).await;
-        // It waits until there is room.
-        let mut second = relay.door.dial_tcp().await;
-        second.write_all(b"php process\n\n").await.expect("in the kernel's queue");
+        relay.door.open(Transport::Tcp, Hello::php(None)).await.expect_refusal(1013).await;
         relay.hup("[limits]\nconnections_max = 2", "config reloaded").await;
-        let mut ready = [0; 256];
-        let count = in_time("ready", second.read(&mut ready)).await.expect("ready");
-        assert!(count > 0, "expected ready");
+        let mut second = relay.door.backend(Transport::Tcp).await;
+        // Who is here may stay.
+        relay.hup("[limits]\nconnections_max = 1", "config reloaded").await;
+        relay.door.open(Transport::Tcp, Hello::php(None)).await.expect_refusal(1013).await;
         first.hears_nothing().await;
+        second.hears_nothing().await;
     });
     relay.ends_well();
 }

@@ -30,7 +30,8 @@ impl Refusal {
             426 => ("Upgrade Required", "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"),
             429 => ("Too Many Requests", ""),
             431 => ("Request Header Fields Too Large", ""),
-            503 => ("Service Unavailable", ""),
+            // RFC 9110, section 10.2.3.
+            503 => ("Service Unavailable", "Retry-After: 10\r\n"),
             _ => ("Refused", ""),
         };
         // The line feed that ends the body counts.

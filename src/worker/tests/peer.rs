@@ -1,5 +1,6 @@
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
 
 use super::*;
 
@@ -7,19 +8,18 @@ use super::*;
 pub struct Peer {
     socket: Option<Socket>,
     pub id: Option<SessionId>,
-    connection: Arc<Semaphore>,
-    handshake: Arc<Semaphore>,
+    admission: Arc<Admission>,
     pub heard: Vec<u8>,
     /// How the kernel's table writes the ports of the relay's end and of this one.
     ports: (String, String),
 }
 
 impl Peer {
-    /// With the semaphores whose permits the relay holds for it.
-    pub fn new(socket: Socket, connection: Arc<Semaphore>, handshake: Arc<Semaphore>) -> Peer {
+    /// With the admission that has given a place to nobody else.
+    pub fn new(socket: Socket, admission: Arc<Admission>) -> Peer {
         let port = |addr: io::Result<SocketAddr>| format!(":{:04X}", addr.expect("one").port());
         let ports = (port(socket.peer_addr()), port(socket.local_addr()));
-        Peer { socket: Some(socket), id: None, connection, handshake, heard: Vec::new(), ports }
+        Peer { socket: Some(socket), id: None, admission, heard: Vec::new(), ports }
     }
 
     pub fn id(&self) -> SessionId {
@@ -71,12 +71,12 @@ impl Peer {
 
     /// Whether the relay has nothing more to do with it.
     pub fn is_over(&self) -> bool {
-        self.connection.available_permits() == 1
+        self.admission.connections() == 0
     }
 
     /// Whether its handshake is over.
     pub fn is_through(&self) -> bool {
-        self.handshake.available_permits() == 1
+        self.admission.handshakes() == 0
     }
 
     /// Whether the relay's kernel does no more than ask it for room, which it has not.
