@@ -137,7 +137,7 @@ impl Engine {
         let _call = self.host.enter_message(message);
         let client = self.host.client_object(&self.lua, client);
         let args = || match &client {
-            Ok(client) => Ok((&**client, self.host.message_object(&self.lua)?)),
+            Ok(client) => Ok((&**client, self.host.message())),
             Err(error) => Err(error.clone()),
         };
         let what = opcode.unwrap_or("on.default");

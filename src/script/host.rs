@@ -1,10 +1,11 @@
 //! What the host functions of one generation share: the hub, and what is being handled right now.
 
 use std::cell::{Cell, RefCell, RefMut};
+use std::ptr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use mlua::{AnyUserData, Either, Function, Lua, UserDataRef, Value};
+use mlua::{AnyUserData, FromLua, Function, IntoLua, LightUserData, Lua, Value};
 
 use super::budget::Budget;
 use super::clients::Clients;
@@ -24,7 +25,7 @@ pub struct Host {
     hub: Rc<RefCell<Hub>>,
     loaded: Cell<bool>,
     /// The number of the call that is running or ran last; a `msg` of another one has expired.
-    call: Cell<u64>,
+    call: Cell<usize>,
     handling: RefCell<Handling>,
     clients: Clients,
     timers: RefCell<Timers<Function>>,
@@ -48,13 +49,31 @@ struct Current {
 }
 
 /// A message as the script holds it: the number of the call it belongs to, and nothing else, so
-/// that keeping one keeps no message alive.
-#[derive(Clone, Copy)]
-pub struct MessageHandle(u64);
+/// that keeping one keeps no message alive. Never 0, which is the null of JSON. A script has no means
+/// to make a light userdata of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct MessageHandle(usize);
 
-/// What a script wants sent, before it is looked at. A `msg` is read where it lies: making a value of
-/// it first would cost more than forwarding it.
-pub type What = Either<UserDataRef<MessageHandle>, Value>;
+impl IntoLua for MessageHandle {
+    fn into_lua(self, _: &Lua) -> mlua::Result<Value> {
+        Ok(Value::LightUserData(LightUserData(ptr::without_provenance_mut(self.0))))
+    }
+}
+
+impl FromLua for MessageHandle {
+    fn from_lua(value: Value, _: &Lua) -> mlua::Result<MessageHandle> {
+        match value {
+            Value::LightUserData(number) => Ok(MessageHandle::from(number)),
+            _ => Err(mlua::Error::UserDataTypeMismatch),
+        }
+    }
+}
+
+impl From<LightUserData> for MessageHandle {
+    fn from(LightUserData(number): LightUserData) -> MessageHandle {
+        MessageHandle(number.addr())
+    }
+}
 
 /// A timer as the script holds it.
 #[derive(Clone, Copy)]
@@ -205,10 +224,9 @@ impl Host {
 
     // Messages.
 
-    /// The object of the message that is being handled.
-    pub fn message_object(&self, lua: &Lua) -> mlua::Result<AnyUserData> {
-        let handle = MessageHandle(self.call.get());
-        self.budget.beyond_limit(lua, || lua.create_any_userdata(handle))
+    /// The message that is being handled, for Lua.
+    pub fn message(&self) -> MessageHandle {
+        MessageHandle(self.call.get())
     }
 
     /// Reads something of a message, if its handler is still running.
@@ -218,7 +236,7 @@ impl Host {
         read: impl FnOnce(&Message) -> R,
     ) -> mlua::Result<R> {
         match &*self.handling.borrow() {
-            Handling::Message(current) if handle.0 == self.call.get() => Ok(read(&current.message)),
+            Handling::Message(current) if handle == self.message() => Ok(read(&current.message)),
             _ => Err(mlua::Error::runtime(
                 "msg is only valid during its handler: copy what is needed later, \
                  as in local text = msg.raw",
@@ -257,15 +275,12 @@ impl Host {
     }
 
     /// What a script wants sent: a message as it came, a table as JSON, or a text as it is.
-    pub fn payload(&self, what: &What) -> mlua::Result<Payload> {
-        let what = match what {
-            Either::Left(handle) => {
-                return self
-                    .with_message(**handle, |message| Payload::forwarded(message.raw.clone()));
-            }
-            Either::Right(what) => what,
-        };
+    pub fn payload(&self, what: &Value) -> mlua::Result<Payload> {
         match what {
+            Value::LightUserData(msg) if !what.is_null() => {
+                let forward = |message: &Message| Payload::forwarded(message.raw.clone());
+                self.with_message(MessageHandle::from(*msg), forward)
+            }
             Value::UserData(_) => {
                 Err(mlua::Error::runtime("a client can not be sent, only msg, a table or a text"))
             }

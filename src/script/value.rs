@@ -3,7 +3,7 @@
 mod decode;
 mod encode;
 
-use mlua::{Lua, Table, Value};
+use mlua::{LightUserData, Lua, Table, Value};
 
 use super::budget::Stop;
 
@@ -120,9 +120,15 @@ impl Json {
 pub fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Integer(_) | Value::Number(_) => "number",
-        Value::UserData(_) => "host object (client, msg)",
+        Value::LightUserData(light) if light.0.is_null() => light_name(*light),
+        Value::UserData(_) | Value::LightUserData(_) => "host object (client, msg)",
         other => other.type_name(),
     }
+}
+
+/// What a light userdata is: there are these two.
+pub fn light_name(light: LightUserData) -> &'static str {
+    if light.0.is_null() { "null" } else { "msg" }
 }
 
 #[cfg(test)]

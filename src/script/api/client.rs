@@ -8,7 +8,7 @@ use super::{no_such_field, optional_text_argument, read_only, text_argument, utf
 use crate::close::CloseReason;
 use crate::hub::{JoinError, RegisterError};
 use crate::script::clients::ClientHandle;
-use crate::script::host::{Host, What};
+use crate::script::host::Host;
 use crate::script::reply::ErrorReply;
 use crate::script::value::Access;
 
@@ -103,7 +103,7 @@ fn methods(registry: &mut UserDataRegistry<ClientHandle>, host: &Rc<Host>) {
         })
     });
     let hub = Rc::clone(host);
-    registry.add_method("send", move |_, client, what: What| {
+    registry.add_method("send", move |_, client, what: Value| {
         let payload = hub.payload(&what)?;
         Ok(hub.hub()?.send(&client.0, payload))
     });

@@ -7,6 +7,7 @@ use mlua::{Function, Lua, MultiValue, Table, Value};
 
 use super::seal;
 use crate::script::host::Host;
+use crate::script::value::light_name;
 
 /// What `log.level` calls these lines.
 const TARGET: &str = "relay::script";
@@ -56,6 +57,7 @@ pub fn print(lua: &Lua, host: &Rc<Host>) -> mlua::Result<Function> {
 fn text_of(value: &Value) -> mlua::Result<String> {
     match value {
         Value::String(text) => Ok(text.to_string_lossy()),
+        Value::LightUserData(light) => Ok(light_name(*light).to_owned()),
         other => other.to_string(),
     }
 }

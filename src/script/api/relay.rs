@@ -7,7 +7,7 @@ use mlua::{Either, Function, Lua, Table, UserDataRef, Value};
 use super::{optional_text_argument, utf8};
 use crate::hub::{Address, Client};
 use crate::script::clients::ClientHandle;
-use crate::script::host::{Host, What};
+use crate::script::host::Host;
 use crate::script::suggest::did_you_mean;
 use crate::script::value::type_name;
 
@@ -17,7 +17,7 @@ pub fn table(lua: &Lua, host: &Rc<Host>) -> mlua::Result<Table> {
     let of = Rc::clone(host);
     relay.raw_set(
         "deliver",
-        lua.create_function(move |_, (name, what): (Value, What)| {
+        lua.create_function(move |_, (name, what): (Value, Value)| {
             let name = Name::read("relay.deliver", &name)?;
             let payload = of.payload(&what)?;
             let mut hub = of.hub()?;
@@ -26,7 +26,7 @@ pub fn table(lua: &Lua, host: &Rc<Host>) -> mlua::Result<Table> {
     )?;
     let of = Rc::clone(host);
     let broadcast =
-        lua.create_function(move |_, (what, except, room): (What, Except, Value)| {
+        lua.create_function(move |_, (what, except, room): (Value, Except, Value)| {
             let payload = of.payload(&what)?;
             let except = except_argument(except)?;
             let room = optional_text_argument("relay.broadcast", "room", &room)?;
@@ -119,14 +119,15 @@ impl Name {
     }
 }
 
-/// `{except = client, room = name}` is taken apart in Luau: from here each key would be a call.
+/// `{except = client, room = name}` is taken apart in Luau: from here each key would be a call. `next`
+/// is not named, for a global of the time before the sandbox is looked up anew each time.
 const BROADCAST: &str = r#"
 local broadcast, refuse = ...
 return function(what, options)
     if options == nil then return broadcast(what) end
     if type(options) ~= "table" then return refuse(options) end
     local except, room
-    for key, value in next, options do
+    for key, value in options do
         if key == "except" then except = value
         elseif key == "room" then room = value
         else return refuse(tostring(key)) end

@@ -50,6 +50,34 @@ fn msg_is_only_valid_during_its_handler() {
 }
 
 #[test]
+fn msg_is_one_value_in_its_handler_and_another_in_the_next() {
+    let mut stage = Stage::with(
+        "before = before or msg
+        client:send(tostring(before == msg) .. tostring(({[before] = 1})[msg]) .. tostring(msg))",
+    );
+    let client = stage.web("/");
+    assert_eq!(stage.says(&client, "1").expect("handled"), ["1 < true1msg"]);
+    assert_eq!(stage.says(&client, "2").expect("handled"), ["1 < falsenilmsg"]);
+}
+
+#[test]
+fn null_is_no_msg() {
+    eval_all(&[
+        ("relay.json.null", "null"),
+        ("relay.json.null == msg", "false"),
+        ("type(relay.json.null)", "userdata"),
+    ]);
+    fails_all(&[
+        ("client:send(relay.json.null)", "a null can not be sent"),
+        ("local x = relay.json.null.raw", "null has no field 'raw'"),
+        ("relay.json.null.raw = 1", "null is read-only"),
+        ("msg.raw = 1", "msg is read-only"),
+        ("local x = msg.row", "msg has no field 'row'"),
+        ("local x = msg .. 'x'", "msg or null"),
+    ]);
+}
+
+#[test]
 fn the_data_of_a_msg_are_plain_values_and_stay() {
     let mut stage = Stage::new(
         "local kept

@@ -75,6 +75,8 @@ fn metatables_of_strings_and_host_objects_are_locked() {
         ("getmetatable('')", "string"),
         ("getmetatable(client)", "false"),
         ("getmetatable(msg)", "false"),
+        ("getmetatable(relay.json.null)", "false"),
+        ("pcall(setmetatable, msg, {})", "false"),
         ("getmetatable(relay)", "relay"),
         ("getmetatable(relay.json)", "relay.json"),
         ("getmetatable(relay.json.array())", "array"),
