@@ -49,9 +49,9 @@ impl Stage {
     }
 
     fn scripted(&mut self, bytes: &Bytes) {
-        let (message, sender) = self.take(bytes);
+        let (mut message, sender) = self.take(bytes);
         self.hub.borrow_mut().begin();
-        self.engine.on_message(&sender, &message).expect("handled");
+        self.engine.on_message(&sender, &mut message).expect("handled");
         self.commit();
     }
 

@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 
 use crate::config::Limits;
 
-/// One JSON message as its sender wrote it.
-#[derive(Clone, Debug)]
+/// One JSON message as its sender wrote it. The default stands where one is lent to somebody.
+#[derive(Clone, Debug, Default)]
 pub struct Message {
     /// The sender's bytes; valid JSON in UTF-8.
     pub raw: Bytes,

@@ -130,18 +130,23 @@ impl Engine {
         self.host.forget_client(client);
     }
 
-    /// Calls the handler of the message's opcode, else `on.default`, else nothing.
-    pub fn on_message(&self, client: &Rc<Client>, message: &Message) -> Result<(), HandlerError> {
+    /// Calls the handler of the message's opcode, else `on.default`, else nothing. The message is
+    /// the same again afterwards.
+    pub fn on_message(
+        &self,
+        client: &Rc<Client>,
+        message: &mut Message,
+    ) -> Result<(), HandlerError> {
         let opcode = message.opcode.as_ref().map(|opcode| opcode.as_str());
         let Some((function, _)) = self.handlers.of(opcode) else { return Ok(()) };
+        let running = self.budget.call(opcode.unwrap_or("on.default"), self.generation());
         let _call = self.host.enter_message(message);
         let client = self.host.client_object(&self.lua, client);
         let args = || match &client {
             Ok(client) => Ok((&**client, self.host.message())),
             Err(error) => Err(error.clone()),
         };
-        let what = opcode.unwrap_or("on.default");
-        self.call(self.budget.call(what, self.generation()), function, args)
+        self.call(running, function, args)
     }
 
     /// The name of what handles such a message: `opcodes.` and the opcode, or `on.default`.

@@ -1,9 +1,9 @@
 //! What the host functions of one generation share: the hub, and what is being handled right now.
 
 use std::cell::{Cell, RefCell, RefMut};
-use std::ptr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use std::{mem, ptr};
 
 use mlua::{AnyUserData, FromLua, Function, IntoLua, LightUserData, Lua, Value};
 
@@ -79,12 +79,19 @@ impl From<LightUserData> for MessageHandle {
 #[derive(Clone, Copy)]
 pub struct TimerHandle(u64);
 
-/// Ends the call when it goes out of scope: every `msg` of it has expired then.
-pub struct Call<'a>(&'a Host);
+/// Ends the call when it goes out of scope: every `msg` of it has expired then, and the message is
+/// its owner's again.
+pub struct Call<'a> {
+    host: &'a Host,
+    lent: Option<&'a mut Message>,
+}
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        self.0.handling.replace(Handling::Nothing);
+        let handled = self.host.handling.take();
+        if let (Handling::Message(current), Some(lent)) = (handled, &mut self.lent) {
+            **lent = current.message;
+        }
     }
 }
 
@@ -157,19 +164,22 @@ impl Host {
     // Calls.
 
     pub fn enter_hook(&self, hook: &'static str) -> Call<'_> {
-        self.enter(Handling::Hook(hook))
+        self.enter(Handling::Hook(hook));
+        Call { host: self, lent: None }
     }
 
-    pub fn enter_message(&self, message: &Message) -> Call<'_> {
-        self.enter(Handling::Message(Current { message: message.clone(), data: None }))
+    /// Takes the message for as long as the call lasts: what it refers to is counted by other threads
+    /// too, which makes a copy dear.
+    pub fn enter_message<'a>(&'a self, message: &'a mut Message) -> Call<'a> {
+        self.enter(Handling::Message(Current { message: mem::take(message), data: None }));
+        Call { host: self, lent: Some(message) }
     }
 
-    fn enter(&self, handling: Handling) -> Call<'_> {
+    fn enter(&self, handling: Handling) {
         self.call.set(self.call.get() + 1);
         self.built.set(0);
         self.handling.replace(handling);
         self.timers.borrow_mut().begin();
-        Call(self)
     }
 
     /// What an `error` to a client refers to: the opcode or the hook that is being handled.

@@ -136,7 +136,7 @@ impl Stage {
     }
 
     pub fn says(&self, client: &Rc<Client>, json: &str) -> Result<Vec<String>, HandlerError> {
-        self.transact(|engine| engine.on_message(client, &message(json)))?;
+        self.transact(|engine| engine.on_message(client, &mut message(json)))?;
         Ok(self.took())
     }
 

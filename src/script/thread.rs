@@ -253,7 +253,7 @@ impl ScriptThread {
     fn decide(&mut self, event: Event) {
         match event {
             Event::Connected(info) => self.connected(*info),
-            Event::Message { from, message } => self.message(from, &message),
+            Event::Message { from, message } => self.message(from, message),
             Event::Noise { from, bytes } => self.hub.borrow_mut().decided(from, bytes),
             Event::Refused { from, bytes, code, text } => {
                 self.hub.borrow_mut().decided(from, bytes);
@@ -282,20 +282,21 @@ impl ScriptThread {
         }
     }
 
-    fn message(&mut self, from: SessionId, message: &Message) {
+    fn message(&mut self, from: SessionId, mut message: Message) {
         // First, so that the ack precedes whatever the handler sends to the same client.
         self.hub.borrow_mut().decided(from, message.raw.len());
         let Some(client) = self.client(from).filter(|client| client.is_connected()) else {
             return;
         };
-        let opcode = message.opcode.as_ref().map(|opcode| opcode.as_str());
         if !self.strikes.all_on()
-            && self.engine.handler_of(message).is_some_and(|name| self.strikes.is_off(&name))
+            && self.engine.handler_of(&message).is_some_and(|name| self.strikes.is_off(&name))
         {
+            let opcode = message.opcode.as_ref().map(|opcode| opcode.as_str());
             return self.reply(from, &ErrorReply::new("handler_disabled").reference(opcode));
         }
-        if let Err(error) = self.handle(|engine| engine.on_message(&client, message)) {
-            let handler = self.engine.handler_of(message).unwrap_or_default();
+        if let Err(error) = self.handle(|engine| engine.on_message(&client, &mut message)) {
+            let opcode = message.opcode.as_ref().map(|opcode| opcode.as_str());
+            let handler = self.engine.handler_of(&message).unwrap_or_default();
             let id = self.failed(&error, opcode.unwrap_or_default(), &handler, Some(from));
             self.reply(from, &ErrorReply::new("handler_failed").reference(opcode).id(&id));
         }

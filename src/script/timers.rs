@@ -79,7 +79,9 @@ impl<F: Clone> Timers<F> {
     /// From here on what is done can be undone.
     pub fn begin(&mut self) {
         // Left there only by a bug that unwound out of a handler, which then has done nothing.
-        self.rollback();
+        if !self.undo.is_empty() {
+            self.rollback();
+        }
     }
 
     pub fn commit(&mut self) {

@@ -17,10 +17,11 @@ impl Label {
     pub fn write(&self, text: &str) {
         let bytes = &text.as_bytes()[..text.len().min(BYTES_MAX)];
         self.length.store(bytes.len(), Ordering::Relaxed);
-        for (word, part) in self.words.iter().zip(bytes.chunks(8)) {
-            let mut padded = [0; 8];
-            padded[..part.len()].copy_from_slice(part);
-            word.store(u64::from_le_bytes(padded), Ordering::Relaxed);
+        let (parts, rest) = bytes.as_chunks();
+        let last = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        let words = parts.iter().map(|part| u64::from_le_bytes(*part)).chain([last]);
+        for (word, part) in self.words.iter().zip(words) {
+            word.store(part, Ordering::Relaxed);
         }
     }
 

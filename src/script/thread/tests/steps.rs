@@ -68,12 +68,12 @@ fn how_long_single_steps_take() {
 fn what_a_dispatch_costs() {
     let mut room = Room::new("cost", "function opcodes.x(client, msg) local a = msg.opcode end");
     room.decide([connected(1)]);
-    let message = message(r#"{"opcode":"x"}"#);
+    let mut message = message(r#"{"opcode":"x"}"#);
     let client = room.thread.client(id(1)).expect("connected");
     for _ in 0..3 {
         let start = Instant::now();
         for _ in 0..200_000 {
-            room.thread.handle(|engine| engine.on_message(&client, &message)).expect("handled");
+            room.thread.handle(|engine| engine.on_message(&client, &mut message)).expect("handled");
         }
         println!("{:.0} ns", start.elapsed().as_secs_f64() * 1e9 / 200_000.0);
     }
