@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use mlua::{Either, Function, Lua, Table, UserDataRef, Value};
+use mlua::{Either, Lua, LuaString, Table, UserDataRef, Value};
 
 use super::{optional_text_argument, utf8};
 use crate::hub::{Address, Client};
@@ -25,20 +25,19 @@ pub fn table(lua: &Lua, host: &Rc<Host>) -> mlua::Result<Table> {
         })?,
     )?;
     let of = Rc::clone(host);
-    let broadcast =
-        lua.create_function(move |_, (what, except, room): (Value, Except, Value)| {
+    let names = Options { except: lua.create_string(EXCEPT)?, room: lua.create_string(ROOM)? };
+    relay.raw_set(
+        "broadcast",
+        lua.create_function(move |_, (what, options): (Value, Value)| {
             let payload = of.payload(&what)?;
-            let except = except_argument(except)?;
-            let room = optional_text_argument("relay.broadcast", "room", &room)?;
+            let (except, room) = names.read(&options)?;
             let mut hub = of.hub()?;
             Ok(match room {
                 Some(room) => hub.broadcast_to_room(&room, payload, except.as_ref()),
                 None => hub.broadcast(payload, except.as_ref()),
             })
-        })?;
-    let refuse = lua.create_function(|_, options: Value| refuse_options(&options))?;
-    let options = lua.load(BROADCAST).set_name("=relay");
-    relay.raw_set("broadcast", options.call::<Function>((broadcast, refuse))?)?;
+        })?,
+    )?;
     let of = Rc::clone(host);
     relay.raw_set(
         "find",
@@ -119,47 +118,75 @@ impl Name {
     }
 }
 
-/// `{except = client, room = name}` is taken apart in Luau: from here each key would be a call. `next`
-/// is not named, for a global of the time before the sandbox is looked up anew each time.
-const BROADCAST: &str = r#"
-local broadcast, refuse = ...
-return function(what, options)
-    if options == nil then return broadcast(what) end
-    if type(options) ~= "table" then return refuse(options) end
-    local except, room
-    for key, value in options do
-        if key == "except" then except = value
-        elseif key == "room" then room = value
-        else return refuse(tostring(key)) end
-    end
-    return broadcast(what, except, room)
-end
-"#;
+const EXCEPT: &str = "except";
+const ROOM: &str = "room";
 
-type Except = Either<Option<UserDataRef<ClientHandle>>, Value>;
+/// The names of what `relay.broadcast` may be told besides, as texts of the VM: making one for each
+/// call, or reading the table's own, costs more than the rest of it.
+struct Options {
+    except: LuaString,
+    room: LuaString,
+}
 
-fn except_argument(except: Except) -> mlua::Result<Option<Rc<Client>>> {
-    match except {
-        Either::Left(except) => Ok(except.map(|client| Rc::clone(&client.0))),
-        Either::Right(other) => {
-            let found = type_name(&other);
-            refused(format!("except must be a client, not a {found}"))
+impl Options {
+    /// Whom to leave out, and the room, of `{except = client, room = name}`.
+    fn read(&self, options: &Value) -> mlua::Result<(Option<Rc<Client>>, Option<String>)> {
+        let options = match options {
+            Value::Nil => return Ok((None, None)),
+            Value::Table(options) => options,
+            other => {
+                return refused(format!(
+                    "options must be a table like {{except = client}}, not a {}",
+                    type_name(other)
+                ));
+            }
+        };
+        let except = client(options.raw_get(&self.except)?)?;
+        let others = keys(options) - usize::from(except.is_some());
+        if others == 0 {
+            return Ok((except, None));
+        }
+        let room = optional_text_argument("relay.broadcast", ROOM, &options.raw_get(&self.room)?)?;
+        match others == usize::from(room.is_some()) {
+            true => Ok((except, room)),
+            false => refuse_unknown(options),
         }
     }
 }
 
-/// Why these are no options, or this is none of them.
-fn refuse_options(what: &Value) -> mlua::Result<()> {
-    match what {
-        Value::String(key) => {
-            let key = key.to_string_lossy();
-            let suggestion = did_you_mean(&key, &["except", "room"]);
-            refused(format!("unknown option '{key}'{suggestion}"))
+/// How many keys there are, but at most one more than there are names for.
+fn keys(options: &Table) -> usize {
+    let mut keys = 0;
+    // Any error ends it; the keys themselves are not read.
+    let counted = options.for_each(|_: bool, _: bool| {
+        keys += 1;
+        if keys > 2 { Err(mlua::Error::StackError) } else { Ok(()) }
+    });
+    counted.map_or(3, |()| keys)
+}
+
+fn refuse_unknown<T>(options: &Table) -> mlua::Result<T> {
+    for pair in options.pairs::<Value, Value>() {
+        let key = match pair?.0 {
+            Value::String(key) => key.to_string_lossy(),
+            other => other.to_string()?,
+        };
+        if key != EXCEPT && key != ROOM {
+            let suggestion = did_you_mean(&key, &[EXCEPT, ROOM]);
+            return refused(format!("unknown option '{key}'{suggestion}"));
         }
-        other => refused(format!(
-            "options must be a table like {{except = client}}, not a {}",
-            type_name(other)
-        )),
+    }
+    refused("unknown option".to_owned())
+}
+
+fn client(
+    value: Either<Option<UserDataRef<ClientHandle>>, Value>,
+) -> mlua::Result<Option<Rc<Client>>> {
+    match value {
+        Either::Left(client) => Ok(client.map(|client| Rc::clone(&client.0))),
+        Either::Right(other) => {
+            refused(format!("except must be a client, not a {}", type_name(&other)))
+        }
     }
 }
 
