@@ -95,16 +95,13 @@ impl Stage {
             let mut events = VecDeque::new();
             self.queue.take(&mut events, Some(std::time::Instant::now()));
             for event in events {
-                let (to, ack) = (event.client(), !matches!(event, Event::Disconnected { .. }));
-                let bytes = match &event {
-                    Event::Connected(_) => 0,
-                    Event::Message { message, .. } => message.raw.len(),
-                    Event::Noise { bytes, .. } | Event::Refused { bytes, .. } => *bytes,
-                    Event::Disconnected { .. } => 0,
+                let to = event.client();
+                let (bytes, ack) = match &event {
+                    Event::Connected(_) | Event::Disconnected { .. } => (0, false),
+                    Event::Message { message, .. } => (message.raw.len(), true),
+                    Event::Noise { bytes, .. } | Event::Refused { bytes, .. } => (*bytes, true),
                 };
-                if !matches!(event, Event::Connected(_)) {
-                    self.deliver(Delivery::Decided { to, bytes, ack });
-                }
+                self.deliver(Delivery::Decided { to, bytes, ack });
                 self.events.push(event);
             }
         }
