@@ -6,6 +6,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::runtime::LocalOptions;
 
+use super::reading::FRAMES_PER_TURN;
 use super::*;
 use crate::config::Config;
 use crate::frame::Encoding;

@@ -1,0 +1,160 @@
+//! The reading of a connection: bytes to frames to events, in turns.
+
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use super::Drive;
+use crate::close::CloseReason;
+use crate::frame::{self, Frame};
+use crate::message::{Message, MessageLimits, NoMessage};
+use crate::outbound::QueueLimits;
+use crate::script::Event;
+
+/// How many times a connection reads before the others have their turn: a flood by one delays
+/// the others by this much decoding at most.
+pub(super) const READS_PER_TURN: usize = 2;
+
+/// How many frames it takes before that, of whatever kind: those that need no decision, pings and
+/// fragments, are bounded by nothing else.
+pub(super) const FRAMES_PER_TURN: usize = 256;
+
+impl Drive {
+    /// Reads, decodes and hands over until there is no input (pending) or never will be again.
+    pub(super) fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        let home = Rc::clone(&self.home);
+        let mut buffer = home.buffer.borrow_mut();
+        let (mut reads, mut frames, mut count) = (0, 0, 0);
+        loop {
+            let mut input = &mut buffer[..count];
+            loop {
+                if frames == FRAMES_PER_TURN {
+                    give_way(cx);
+                }
+                if frames == FRAMES_PER_TURN || !self.may_submit(cx) {
+                    self.decoder.keep(input);
+                    return Poll::Pending;
+                }
+                frames += 1;
+                match self.decoder.decode(&mut input) {
+                    Ok(Some(Frame::Close(code))) => {
+                        return Poll::Ready(CloseReason::ClosedByPeer(code));
+                    }
+                    Ok(Some(frame)) => self.take(frame),
+                    Ok(None) => break,
+                    Err(reason) => return Poll::Ready(reason),
+                }
+            }
+            if reads == READS_PER_TURN {
+                give_way(cx);
+                return Poll::Pending;
+            }
+            reads += 1;
+            count = match self.link.poll_read(cx, &mut buffer) {
+                Poll::Pending => return self.poll_pause(cx),
+                Poll::Ready(Ok(0)) => return Poll::Ready(self.end_of_stream()),
+                Poll::Ready(Ok(count)) => count,
+                Poll::Ready(Err(error)) => return Poll::Ready(self.broken(&error)),
+            };
+            self.timer = None;
+        }
+    }
+
+    /// Whether one more message may wait for the script, of this client and of this worker.
+    fn may_submit(&self, cx: &Context<'_>) -> bool {
+        let limits = &self.home.config().limits;
+        if self.link.undecided() >= limits.undecided_messages_max
+            || self.link.undecided_bytes() >= limits.undecided_bytes_max
+        {
+            self.link.await_decision();
+            return false;
+        }
+        if !self.home.intake.has_room() {
+            self.home.intake.wake_when_room(cx.waker());
+            return false;
+        }
+        true
+    }
+
+    fn take(&mut self, frame: Frame) {
+        match frame {
+            Frame::Message(text) => self.submit_text(text),
+            Frame::Noise => self.submit(Event::Noise { from: self.link.id, bytes: 0 }, 0),
+            Frame::Ping(payload) => self.pongs.extend_from_slice(&frame::pong_frame(&payload)),
+            Frame::Pong(_) | Frame::Fragment | Frame::Close(_) => {}
+        }
+    }
+
+    /// All pongs of a turn in one write: a flood of pings costs no more than one.
+    pub(super) fn answer_pings(&mut self) {
+        if !self.pongs.is_empty() {
+            let pongs = std::mem::take(&mut self.pongs).freeze();
+            self.link.send_frame(pongs, QueueLimits::from(&self.home.config().limits));
+        }
+    }
+
+    fn submit_text(&mut self, text: Bytes) {
+        let (from, bytes) = (self.link.id, text.len());
+        let limits = MessageLimits::from(&self.home.config().limits);
+        let event = match Message::parse(text, limits) {
+            Ok(message) => Event::Message { from, message },
+            Err(NoMessage::NotJson) => Event::Noise { from, bytes },
+            Err(NoMessage::TooDeep) => {
+                let text = format!("nested deeper than {} levels", limits.depth_max);
+                Event::Refused { from, bytes, code: "too_deep", text }
+            }
+            Err(NoMessage::OpcodeTooLong) => {
+                let text = format!("an opcode over {} bytes", limits.opcode_bytes_max);
+                Event::Refused { from, bytes, code: "opcode_too_long", text }
+            }
+        };
+        self.submit(event, bytes);
+    }
+
+    fn submit(&self, event: Event, bytes: usize) {
+        self.link.submitted(bytes);
+        self.home.intake.submit(event, bytes);
+    }
+
+    /// The input has paused: raw input that is no JSON is judged when that lasts.
+    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        if !self.decoder.awaits_pause() {
+            return Poll::Pending;
+        }
+        if self.timer.is_none() {
+            self.start_timer(self.home.config().raw.pause);
+        }
+        if self.poll_timer(cx).is_ready() {
+            self.timer = None;
+            self.judge_pause();
+        }
+        Poll::Pending
+    }
+
+    fn judge_pause(&mut self) {
+        if let Some(frame) = self.decoder.pause() {
+            self.take(frame);
+        }
+    }
+
+    fn end_of_stream(&mut self) -> CloseReason {
+        self.judge_pause();
+        CloseReason::EndOfStream
+    }
+
+    fn broken(&mut self, error: &io::Error) -> CloseReason {
+        self.judge_pause();
+        tracing::debug!(session = self.link.id.serial, %error, "connection broken");
+        CloseReason::Broken
+    }
+}
+
+/// Has the task go on when all others had their turn and the sockets were asked for news. A task
+/// that wakes itself plainly is back before that, sixty times in a row: so often tokio asks while
+/// there is anything to run.
+pub(super) fn give_way(cx: &mut Context<'_>) {
+    let _ = pin!(tokio::task::yield_now()).poll(cx);
+}
