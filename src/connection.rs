@@ -1,5 +1,6 @@
 //! One client's life: through the handshake, as a member of the hub, to its goodbye.
 
+mod allowance;
 mod drive;
 mod handshake;
 mod home;

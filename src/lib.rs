@@ -6,6 +6,7 @@ pub mod close;
 pub mod config;
 pub mod headers;
 pub mod message;
+pub mod rate;
 pub mod session;
 
 // The way of the log.

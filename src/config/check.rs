@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use super::error::{ConfigError, Origin, closest, dotted, quoted};
-use super::keys::Config;
+use super::keys::{Config, Limits};
 use super::listen::ListenUrl;
 use super::sources::Layers;
 
@@ -17,13 +17,26 @@ const BYTES: RangeInclusive<u64> = 1..=1 << 40;
 /// A VM without any script takes some 100 KiB.
 const VM_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 40;
 const COUNT: RangeInclusive<u64> = 1..=100_000_000;
+/// What a rate may be: 0 is none.
+const PER_SECOND: RangeInclusive<u64> = 0..=100_000_000;
+const BYTES_PER_SECOND: RangeInclusive<u64> = 0..=1 << 40;
 const MILLIS: RangeInclusive<u64> = 1..=86_400_000;
+/// Into so many bursts a rate may be cut at most.
+const BURSTS_PER_SECOND: usize = 100;
 const MILLIS_OR_NEVER: RangeInclusive<u64> = 0..=86_400_000;
 
 /// The mistakes in a merged config, each at the place its value was given. Of each kind but the
 /// ranges, only the first is found.
 pub fn check(config: &Config, layers: &Layers) -> Vec<ConfigError> {
-    let checks = [check_queues, check_listen, check_script, check_tls, check_log, check_origins];
+    let checks = [
+        check_queues,
+        check_burst,
+        check_listen,
+        check_script,
+        check_tls,
+        check_log,
+        check_origins,
+    ];
     let problems = checks.iter().filter_map(|check| check(config));
     check_ranges(config).into_iter().chain(problems).map(|it| it.blame(layers)).collect()
 }
@@ -81,6 +94,9 @@ fn check_ranges(config: &Config) -> Vec<Problem> {
         ("limits.queue_bytes_max", size(limits.queue_bytes_max), BYTES),
         ("limits.queue_messages_max", size(limits.queue_messages_max), COUNT),
         ("limits.write_stall_timeout_ms", millis(limits.write_stall_timeout), MILLIS),
+        ("limits.messages_per_second_max", size(limits.messages_per_second_max), PER_SECOND),
+        ("limits.messages_burst_max", size(limits.messages_burst_max), COUNT),
+        ("limits.bytes_per_second_max", size(limits.bytes_per_second_max), BYTES_PER_SECOND),
         ("limits.undecided_messages_max", size(limits.undecided_messages_max), COUNT),
         ("limits.undecided_bytes_max", size(limits.undecided_bytes_max), BYTES),
         ("limits.script_queue_messages_max", size(limits.script_queue_messages_max), COUNT),
@@ -117,6 +133,18 @@ fn check_queues(config: &Config) -> Option<Problem> {
         limits.message_bytes_max
     );
     problem(&[key, "limits.message_bytes_max"], text)
+}
+
+/// Delays end at whole milliseconds, so a rate is reached only by what may then come at once.
+fn check_burst(config: &Config) -> Option<Problem> {
+    let Limits { messages_per_second_max: rate, messages_burst_max: burst, .. } = config.limits;
+    if burst >= rate.div_ceil(BURSTS_PER_SECOND) {
+        return None;
+    }
+    let text = format!(
+        "must be at least a hundredth of messages_per_second_max, which is {rate}; found {burst}"
+    );
+    problem(&["limits.messages_burst_max", "limits.messages_per_second_max"], text)
 }
 
 fn check_listen(config: &Config) -> Option<Problem> {

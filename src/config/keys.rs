@@ -267,6 +267,12 @@ pub struct Limits {
     /// How long a write to a client may make no progress.
     #[serde(rename = "write_stall_timeout_ms", with = "millis")]
     pub write_stall_timeout: Duration,
+    /// Frames that one client may send per second, of whatever kind; 0: as many as it likes.
+    pub messages_per_second_max: usize,
+    /// Frames that it may send at once after a silence.
+    pub messages_burst_max: usize,
+    /// Bytes that one client may send per second, and at once; 0: as many as it likes.
+    pub bytes_per_second_max: usize,
     /// Messages of one client that wait for the script; at the bound its reading pauses.
     pub undecided_messages_max: usize,
     /// Bytes of one client that wait for the script; beyond them its reading pauses.
@@ -311,6 +317,9 @@ impl Default for Limits {
             queue_bytes_max: 4 * 1024 * 1024,
             queue_messages_max: 4_096,
             write_stall_timeout: Duration::from_secs(10),
+            messages_per_second_max: 0,
+            messages_burst_max: 100,
+            bytes_per_second_max: 0,
             undecided_messages_max: 64,
             undecided_bytes_max: 262_144,
             script_queue_messages_max: 8_192,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::time::Sleep;
 
+use super::allowance::Allowance;
 use super::home::Home;
 use super::membership::Membership;
 use crate::close::CloseReason;
@@ -26,6 +27,7 @@ pub struct Drive {
     phase: Phase,
     timer: Option<Pin<Box<Sleep>>>,
     membership: Option<Membership>,
+    allowance: Option<Box<Allowance>>,
     /// Answers that wait for the end of the turn.
     pongs: BytesMut,
 }
@@ -100,6 +102,7 @@ impl Future for Drive {
 impl Drive {
     pub fn new(home: Rc<Home>, link: Rc<Link>, decoder: Decoder, membership: Membership) -> Drive {
         Drive {
+            allowance: Allowance::new(&home.config().limits),
             home,
             link,
             decoder,
@@ -174,6 +177,7 @@ impl Drive {
     /// Leaves the hub: behind all that this client has sent, and before its farewell, which waits
     /// for it as for a message. So whoever hears the farewell knows that the names are free.
     fn leave(&mut self, reason: &CloseReason) {
+        self.link.delay(false);
         if let Some(membership) = self.membership.take() {
             self.link.submitted(0);
             membership.end(reason.clone());

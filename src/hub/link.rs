@@ -29,6 +29,8 @@ pub struct Link {
     undecided_bytes: Cell<usize>,
     /// Whether its task has stopped until one of them is decided.
     awaits_decision: Cell<bool>,
+    /// Whether it is not read from because it has sent more than it may.
+    delayed: Cell<bool>,
     /// Acks gathered in this turn.
     acks: Cell<usize>,
     /// The turn it was last written to.
@@ -77,6 +79,7 @@ impl Link {
             undecided: Cell::new(0),
             undecided_bytes: Cell::new(0),
             awaits_decision: Cell::new(false),
+            delayed: Cell::new(false),
             acks: Cell::new(0),
             turn: Cell::new(0),
             place: Cell::new(None),
@@ -143,6 +146,15 @@ impl Link {
     /// Has the task woken by the next decision.
     pub fn await_decision(&self) {
         self.awaits_decision.set(true);
+    }
+
+    /// Its reading is delayed, or goes on.
+    pub fn delay(&self, delayed: bool) {
+        self.delayed.set(delayed);
+    }
+
+    pub fn is_delayed(&self) -> bool {
+        self.delayed.get()
     }
 
     /// Queues one frame, a pong or a ping, behind what waits.
@@ -253,10 +265,15 @@ impl Link {
         }
     }
 
-    /// Whether its silence may be the relay's doing: it is not read from while its messages wait, and
-    /// a ping would stand behind what is being written.
-    pub(super) fn is_busy(&self) -> bool {
-        self.undecided.get() > 0 || self.output.borrow().holds()
+    /// Whether it may have said something that was not read yet: while its messages wait, or it has
+    /// to.
+    pub(super) fn may_be_unread(&self) -> bool {
+        self.undecided.get() > 0 || self.delayed.get()
+    }
+
+    /// Whether a ping would stand behind what is being written.
+    pub(super) fn is_being_written(&self) -> bool {
+        self.output.borrow().holds()
     }
 
     /// Cuts a client whose socket has taken nothing for `timeout`.

@@ -119,7 +119,11 @@ impl Shard {
     pub fn tick(&self, listening: bool) {
         for (_, link) in &self.links {
             link.cut_if_stalled(self.stall_timeout);
-            if !listening || link.is_busy() {
+            // Silence that may be the relay's doing is none.
+            if !listening || link.may_be_unread() {
+                link.silence.spoke();
+            }
+            if link.is_being_written() {
                 link.silence.heard();
             }
             let registered = link.place.get().is_some();

@@ -67,8 +67,9 @@ impl Silence {
         self.heard.set(true);
     }
 
-    /// A message came.
+    /// A message came, and so bytes did.
     pub fn spoke(&self) {
+        self.heard.set(true);
         self.spoke.set(true);
     }
 

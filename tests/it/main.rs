@@ -25,6 +25,7 @@ mod limits;
 mod order;
 mod php_timing;
 mod proxies;
+mod rates;
 mod raw;
 mod reconfigure;
 mod reload;

@@ -3,7 +3,8 @@
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -25,6 +26,7 @@ pub(super) const FRAMES_PER_TURN: usize = 256;
 impl Drive {
     /// Reads, decodes and hands over until there is no input (pending) or never will be again.
     pub(super) fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        ready!(self.poll_delay(cx));
         let home = Rc::clone(&self.home);
         let mut buffer = home.buffer.borrow_mut();
         let (mut reads, mut frames, mut count) = (0, 0, 0);
@@ -34,7 +36,7 @@ impl Drive {
                 if frames == FRAMES_PER_TURN {
                     give_way(cx);
                 }
-                if frames == FRAMES_PER_TURN || !self.may_submit(cx) {
+                if frames == FRAMES_PER_TURN || !self.may_submit(cx) || !self.may_send_frame(cx) {
                     self.decoder.keep(input);
                     return Poll::Pending;
                 }
@@ -53,14 +55,57 @@ impl Drive {
                 return Poll::Pending;
             }
             reads += 1;
-            count = match self.link.poll_read(cx, &mut buffer) {
+            let Some(most) = self.may_send_bytes(cx, buffer.len()) else { return Poll::Pending };
+            count = match self.link.poll_read(cx, &mut buffer[..most]) {
                 Poll::Pending => return self.poll_pause(cx),
                 Poll::Ready(Ok(0)) => return Poll::Ready(self.end_of_stream()),
                 Poll::Ready(Ok(count)) => count,
                 Poll::Ready(Err(error)) => return Poll::Ready(self.broken(&error)),
             };
             self.timer = None;
+            if let Some(allowance) = &mut self.allowance {
+                allowance.has_sent_bytes(count);
+            }
         }
+    }
+
+    /// Whether this client may send a frame now; else its reading is delayed until it may.
+    fn may_send_frame(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(allowance) = &self.allowance else { return true };
+        let wait = allowance.frame_wait();
+        self.is_in_time(cx, wait)
+    }
+
+    /// How many bytes it may send now, `most` if nothing else limits them. `None`: its reading is
+    /// delayed until it may.
+    fn may_send_bytes(&mut self, cx: &mut Context<'_>, most: usize) -> Option<usize> {
+        let Some(allowance) = &self.allowance else { return Some(most) };
+        let (wait, at_once) = (allowance.read_wait(), allowance.bytes_at_once());
+        self.is_in_time(cx, wait).then_some(most.min(at_once))
+    }
+
+    /// Whether there is nothing to wait for; else begins the delay.
+    fn is_in_time(&mut self, cx: &mut Context<'_>, wait: Duration) -> bool {
+        if wait.is_zero() {
+            return true;
+        }
+        self.link.delay(true);
+        self.start_timer(wait);
+        // Over at once only where it was hardly any.
+        if self.poll_delay(cx).is_ready() {
+            give_way(cx);
+        }
+        false
+    }
+
+    /// Ready unless the client is delayed.
+    fn poll_delay(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.link.is_delayed() {
+            ready!(self.poll_timer(cx));
+            self.timer = None;
+            self.link.delay(false);
+        }
+        Poll::Ready(())
     }
 
     /// Whether one more message may wait for the script, of this client and of this worker.
@@ -80,6 +125,9 @@ impl Drive {
     }
 
     fn take(&mut self, frame: Frame) {
+        if let Some(allowance) = &mut self.allowance {
+            allowance.has_sent_frame();
+        }
         match frame {
             Frame::Message(text) => self.submit_text(text),
             Frame::Noise => self.submit(Event::Noise { from: self.link.id, bytes: 0 }, 0),
