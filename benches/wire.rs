@@ -13,6 +13,7 @@ use relay::config::Limits;
 use relay::frame::{Decoder, Encoding};
 use relay::hub::{Delivery, Link, Payload, Shard};
 use relay::message::{Message, MessageLimits};
+use relay::outbound::Waiting;
 use relay::session::ClientKind;
 use relay::transport::Transport;
 
@@ -152,7 +153,7 @@ impl Receivers {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let addr = listener.local_addr().expect("bound");
         let limits = Limits { queue_bytes_max: 4 * BYTES_MAX, ..Limits::default() };
-        let mut shard = Shard::new(0, &limits);
+        let mut shard = Shard::new(0, &limits, Waiting::of_workers(1).remove(0));
         let (mut links, mut peers) = (Vec::new(), Vec::new());
         for number in 0..LINKS {
             let peer = TcpStream::connect(addr).expect("connected");

@@ -1,13 +1,17 @@
 //! What a client has been sent but its socket has not taken. Empty, and without memory of its own,
 //! for every client that keeps up.
 
+mod waiting;
+
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::rc::Rc;
 
 use bytes::Bytes;
 
 use crate::config::Limits;
 use crate::transport::Transport;
+pub use waiting::Waiting;
 
 /// A slice that is smaller than this part of the buffer it would keep alive is copied instead, so
 /// that a queue never holds more than this many times what it counts.
@@ -17,8 +21,8 @@ const PINNED_PER_COUNTED: usize = 2;
 const PIECES_PER_WRITE: usize = 64;
 
 /// The outbound queue of one client.
-#[derive(Default)]
 pub struct Outbound {
+    waiting: Rc<Waiting>,
     pieces: VecDeque<Piece>,
     /// How much of the first piece is written.
     written: usize,
@@ -47,6 +51,11 @@ impl From<&Limits> for QueueLimits {
 }
 
 impl Outbound {
+    /// An empty one, which is counted there.
+    pub fn new(waiting: Rc<Waiting>) -> Outbound {
+        Outbound { waiting, pieces: VecDeque::new(), written: 0, bytes: 0, messages: 0 }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.pieces.is_empty()
     }
@@ -82,7 +91,7 @@ impl Outbound {
             debug_assert!(self.pieces.is_empty(), "only what is written first is written in part");
             self.written = written;
         }
-        self.bytes += bytes.len() - written;
+        self.count(self.bytes + bytes.len() - written);
         self.messages += messages;
         self.pieces.push_back(Piece { bytes, messages });
     }
@@ -113,7 +122,7 @@ impl Outbound {
     }
 
     fn advance(&mut self, written: usize) {
-        self.bytes -= written;
+        self.count(self.bytes - written);
         self.written += written;
         while let Some(first) = self.pieces.front() {
             if self.written < first.bytes.len() {
@@ -127,11 +136,24 @@ impl Outbound {
         self.pieces = VecDeque::new();
     }
 
+    fn count(&mut self, bytes: usize) {
+        self.waiting.changed(self.bytes, bytes);
+        self.bytes = bytes;
+    }
+
+    /// Drops all that waits.
+    pub fn clear(&mut self) {
+        self.count(0);
+        self.pieces = VecDeque::new();
+        (self.written, self.messages) = (0, 0);
+    }
+
     /// Drops all that waits, but for the rest of a frame that has begun: `frame_end` tells where
     /// the frame that holds the byte at an offset ends.
-    pub fn clear(&mut self, frame_end: impl Fn(&[u8], usize) -> usize) {
+    pub fn clear_to_frame(&mut self, frame_end: impl Fn(&[u8], usize) -> usize) {
         let first = self.pieces.pop_front().filter(|_| self.written > 0);
-        let written = std::mem::take(self).written;
+        let written = self.written;
+        self.clear();
         if let Some(Piece { bytes, .. }) = first {
             let end = frame_end(&bytes, written - 1).min(bytes.len());
             if end > written {
@@ -141,9 +163,19 @@ impl Outbound {
     }
 }
 
+impl Drop for Outbound {
+    fn drop(&mut self) {
+        self.count(0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn empty() -> Outbound {
+        Outbound::new(Rc::new(Waiting::of_workers(1).remove(0)))
+    }
 
     fn frames(text: &'static str) -> Bytes {
         Bytes::from_static(text.as_bytes())
@@ -152,7 +184,7 @@ mod tests {
     #[test]
     fn accounts_for_what_waits() {
         let limits = QueueLimits { bytes_max: 10, messages_max: 3 };
-        let mut queue = Outbound::default();
+        let mut queue = empty();
         queue.push_frames(frames("aaaaa"), 2, 1);
         assert_eq!((queue.bytes, queue.messages), (3, 1));
         queue.push_frames(frames("bbbbb"), 0, 2);
@@ -167,9 +199,29 @@ mod tests {
     }
 
     #[test]
+    fn all_queues_are_counted_together() {
+        let waiting = Rc::new(Waiting::of_workers(1).remove(0));
+        let mut queues = [(); 3].map(|()| Outbound::new(Rc::clone(&waiting)));
+        for queue in &mut queues {
+            queue.push_frames(frames("aaaabbbb"), 2, 2);
+            queue.push_frames(frames("cccc"), 0, 1);
+        }
+        assert_eq!(waiting.in_all(), 30);
+        let [mut one, mut other, gone] = queues;
+        one.advance(6);
+        assert_eq!(waiting.in_all(), 24);
+        other.clear_to_frame(|_, at| (at / 4 + 1) * 4);
+        assert_eq!(waiting.in_all(), 16);
+        drop(gone);
+        assert_eq!(waiting.in_all(), 6);
+        one.clear();
+        assert_eq!((waiting.in_all(), other.bytes()), (2, 2));
+    }
+
+    #[test]
     fn a_small_part_does_not_keep_a_large_buffer() {
         let buffer = Bytes::from(vec![b'x'; 1000]);
-        let mut queue = Outbound::default();
+        let mut queue = empty();
         queue.push(&buffer, &buffer[..10], 0, 1);
         queue.push(&buffer, &buffer[..600], 0, 60);
         let shares = |piece: &Piece| piece.bytes.as_ptr() == buffer.as_ptr();
@@ -180,21 +232,21 @@ mod tests {
     #[test]
     fn clearing_keeps_the_frame_that_has_begun() {
         let by_four = |_: &[u8], at: usize| (at / 4 + 1) * 4;
-        let mut queue = Outbound::default();
+        let mut queue = empty();
         queue.push_frames(frames("aaaabbbbcccc"), 5, 3);
         queue.push_frames(frames("dddd"), 0, 1);
-        queue.clear(by_four);
+        queue.clear_to_frame(by_four);
         assert_eq!((queue.bytes, queue.messages), (3, 1));
         assert_eq!(&queue.pieces[0].bytes[..], b"aaaabbbb");
 
-        let mut between = Outbound::default();
+        let mut between = empty();
         between.push_frames(frames("aaaabbbb"), 4, 2);
-        between.clear(by_four);
+        between.clear_to_frame(by_four);
         assert!(between.is_empty());
 
-        let mut fresh = Outbound::default();
+        let mut fresh = empty();
         fresh.push_frames(frames("aaaa"), 0, 1);
-        fresh.clear(by_four);
+        fresh.clear_to_frame(by_four);
         assert!(fresh.is_empty() && fresh.bytes() == 0);
     }
 }

@@ -15,6 +15,7 @@ use crate::admission::Admission;
 use crate::config::{Config, ConfigError};
 use crate::connection::Door;
 use crate::listener::{self, Listener, Listening, Reception};
+use crate::outbound::Waiting;
 use crate::script::Script;
 use crate::session::Issuer;
 use crate::worker::{self, Ended, INBOX_HAND_OVERS, Order, Plan};
@@ -56,11 +57,13 @@ impl Server {
         let (orders, _) = watch::channel(Order::Run);
         let (tell_end, ended) = mpsc::channel(count);
         let (mut arrivals, mut workers) = (Vec::new(), Vec::new());
-        for (index, outlet) in (0u16..).zip(outlets) {
+        let waiting = Waiting::of_workers(count);
+        for ((index, outlet), waiting) in (0u16..).zip(outlets).zip(waiting) {
             let plan = Plan {
                 config: config.subscribe(),
                 issuer: Arc::clone(&issuer),
                 queue: script.queue(),
+                waiting,
                 workers: count,
                 orders: orders.subscribe(),
                 ended: tell_end.clone(),

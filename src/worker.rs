@@ -21,6 +21,7 @@ use crate::admission::Place;
 use crate::config::Config;
 use crate::connection::{Door, Home, Partings, serve};
 use crate::hub::Delivery;
+use crate::outbound::Waiting;
 use crate::script::{Intake, Queue};
 use crate::session::Issuer;
 
@@ -63,6 +64,7 @@ pub struct Plan {
     pub config: watch::Receiver<Arc<Config>>,
     pub issuer: Arc<Issuer>,
     pub queue: Queue,
+    pub waiting: Waiting,
     pub workers: usize,
     pub orders: watch::Receiver<Order>,
     /// Told once when the worker has ended, whatever ended it.
@@ -120,7 +122,7 @@ async fn run(
     let (mut orders, mut configs) = (plan.orders, plan.config);
     let config = Arc::clone(&configs.borrow_and_update());
     let intake = Intake::new(plan.queue, plan.workers, &config.limits);
-    let home = Rc::new(Home::new(index, &config, intake, plan.issuer));
+    let home = Rc::new(Home::new(index, &config, intake, plan.issuer, plan.waiting));
     // Tasks of their own: nothing that keeps the turns busy may put them off.
     tokio::task::spawn_local(welcome_all(Rc::clone(&home), accepted));
     tokio::task::spawn_local(tick(Rc::clone(&home)));

@@ -102,7 +102,7 @@ impl Future for Drive {
 impl Drive {
     pub fn new(home: Rc<Home>, link: Rc<Link>, decoder: Decoder, membership: Membership) -> Drive {
         Drive {
-            allowance: Allowance::new(&home.config().limits),
+            allowance: None,
             home,
             link,
             decoder,

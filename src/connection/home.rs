@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::hub::{Link, Shard};
+use crate::outbound::Waiting;
 use crate::script::Intake;
 use crate::session::Issuer;
 
@@ -35,9 +36,15 @@ pub struct Home {
 }
 
 impl Home {
-    pub fn new(worker: u16, config: &Config, intake: Intake, issuer: Arc<Issuer>) -> Home {
+    pub fn new(
+        worker: u16,
+        config: &Config,
+        intake: Intake,
+        issuer: Arc<Issuer>,
+        waiting: Waiting,
+    ) -> Home {
         Home {
-            shard: RefCell::new(Shard::new(worker, &config.limits)),
+            shard: RefCell::new(Shard::new(worker, &config.limits, waiting)),
             buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             intake,
             issuer,

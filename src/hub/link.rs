@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::silence::Silence;
 use super::turn::Part;
 use crate::close::CloseReason;
 use crate::frame::Encoding;
-use crate::outbound::{Outbound, QueueLimits};
+use crate::outbound::{Outbound, QueueLimits, Waiting};
 use crate::session::{ClientKind, SessionId};
 use crate::transport::Transport;
 
@@ -70,7 +71,13 @@ enum Ending {
 }
 
 impl Link {
-    pub fn new(id: SessionId, kind: ClientKind, encoding: Encoding, transport: Transport) -> Link {
+    pub fn new(
+        id: SessionId,
+        kind: ClientKind,
+        encoding: Encoding,
+        transport: Transport,
+        waiting: Rc<Waiting>,
+    ) -> Link {
         Link {
             id,
             kind,
@@ -88,7 +95,7 @@ impl Link {
             ending: RefCell::new(Ending::Open),
             output: RefCell::new(Output {
                 transport,
-                outbound: Outbound::default(),
+                outbound: Outbound::new(waiting),
                 stalled_since: None,
                 sent_before: 0,
                 broken: false,
@@ -158,7 +165,7 @@ impl Link {
     }
 
     /// Queues one frame, a pong or a ping, behind what waits.
-    pub fn send_frame(&self, frame: Bytes, limits: QueueLimits) {
+    pub(super) fn send_frame(&self, frame: Bytes, limits: QueueLimits) {
         let part = Part { buffer: &frame, bytes: &frame, messages: 1 };
         if self.is_open() {
             self.write(&[part], limits);
@@ -210,6 +217,10 @@ impl Link {
         !matches!(*self.ending.borrow(), Ending::Said(_))
     }
 
+    fn is_cut(&self) -> bool {
+        matches!(*self.ending.borrow(), Ending::Said(CloseReason::SlowConsumer))
+    }
+
     pub(super) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
@@ -242,11 +253,13 @@ impl Link {
     }
 
     /// Whether one more ack of this turn is to be sent: a backend that never reads must not be cut
-    /// for acks, so from half a queue on they are left out.
-    pub(super) fn wants_ack(&self, limits: QueueLimits) -> bool {
+    /// for acks, so from half a queue on they are left out, and while all queues are `half_full`
+    /// together from the first that waits.
+    pub(super) fn wants_ack(&self, limits: QueueLimits, half_full: bool) -> bool {
         let coming = self.acks.get();
+        let outbound = &self.output.borrow().outbound;
         let wanted = self.encoding == Encoding::WebSocket
-            || !self.output.borrow().outbound.is_half_full(limits, coming);
+            || !(outbound.is_half_full(limits, coming) || half_full && !outbound.is_empty());
         self.acks.set(coming + usize::from(wanted));
         wanted
     }
@@ -256,7 +269,7 @@ impl Link {
         self.acks.set(0);
         let mut output = self.output.borrow_mut();
         output.write(parts, self.one_by_one());
-        if output.outbound.exceeds(limits) {
+        if self.is_open() && output.outbound.exceeds(limits) {
             self.cut(&mut output);
         }
         if output.holds() {
@@ -279,18 +292,31 @@ impl Link {
     /// Cuts a client whose socket has taken nothing for `timeout`.
     pub(super) fn cut_if_stalled(&self, timeout: Duration) {
         let mut output = self.output.borrow_mut();
-        if output.is_stalled(timeout) {
+        if self.is_open() && output.is_stalled(timeout) {
             self.cut(&mut output);
             self.wake();
         }
     }
 
+    /// What waits to be written to it, in bytes.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.output.borrow().outbound.bytes()
+    }
+
+    /// Cuts a client for the memory that its queue takes, even one that is closing.
+    /// `false`: it had been cut before.
+    pub(super) fn cut_to_make_room(&self) -> bool {
+        let cuts = !self.is_cut();
+        if cuts {
+            self.cut(&mut self.output.borrow_mut());
+            self.wake();
+        }
+        cuts
+    }
+
     /// A client that does not keep up is told so behind the frame that has begun, and loses the rest.
     fn cut(&self, output: &mut Output) {
-        if !self.is_open() {
-            return;
-        }
-        output.outbound.clear(|frames, at| self.encoding.frame_end(frames, at));
+        output.outbound.clear_to_frame(|frames, at| self.encoding.frame_end(frames, at));
         output.outbound.push_frames(self.encoding.farewell(&CloseReason::SlowConsumer), 0, 1);
         output.ended = true;
         *self.ending.borrow_mut() = Ending::Said(CloseReason::SlowConsumer);
@@ -388,10 +414,10 @@ impl Output {
     /// Nothing can be written any more. Reading goes on: what the peer sent before still counts.
     fn break_off(&mut self) {
         self.broken = true;
-        self.outbound = Outbound::default();
+        self.outbound.clear();
         self.stalled_since = None;
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

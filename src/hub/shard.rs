@@ -1,10 +1,12 @@
 //! A worker's share of the sessions, and how it does what the hub hands over: gather a turn, then
 //! write each client it concerns once.
 
+use std::cmp::Reverse;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use slab::Slab;
 
 use super::Delivery;
@@ -14,7 +16,7 @@ use super::turn::{Finished, Turn};
 use crate::close::CloseReason;
 use crate::config::Limits;
 use crate::frame::{self, Encoding};
-use crate::outbound::QueueLimits;
+use crate::outbound::{QueueLimits, Waiting};
 use crate::session::{ClientKind, SessionId};
 use crate::transport::Transport;
 
@@ -22,6 +24,8 @@ use crate::transport::Transport;
 pub struct Shard {
     worker: u16,
     queue_limits: QueueLimits,
+    queues_bytes_max: usize,
+    waiting: Rc<Waiting>,
     stall_timeout: Duration,
     patience: Patience,
     links: Slab<Rc<Link>>,
@@ -33,10 +37,12 @@ pub struct Shard {
 }
 
 impl Shard {
-    pub fn new(worker: u16, limits: &Limits) -> Shard {
+    pub fn new(worker: u16, limits: &Limits, waiting: Waiting) -> Shard {
         Shard {
             worker,
             queue_limits: QueueLimits::from(limits),
+            queues_bytes_max: limits.queues_bytes_max,
+            waiting: Rc::new(waiting),
             stall_timeout: limits.write_stall_timeout,
             patience: Patience::from(limits),
             links: Slab::new(),
@@ -50,6 +56,7 @@ impl Shard {
     /// Other limits hold from now on, for the sessions that are there as well.
     pub fn set_limits(&mut self, limits: &Limits) {
         self.queue_limits = QueueLimits::from(limits);
+        self.queues_bytes_max = limits.queues_bytes_max;
         self.stall_timeout = limits.write_stall_timeout;
         self.patience = Patience::from(limits);
     }
@@ -85,7 +92,7 @@ impl Shard {
             // Unique over all workers, of which there are 1,024 at most, and exact as a number in Lua.
             serial: self.serials << 10 | u64::from(self.worker & 0x3ff),
         };
-        let link = Link::new(id, kind, encoding, transport);
+        let link = Link::new(id, kind, encoding, transport, Rc::clone(&self.waiting));
         link.opening.set(opening);
         Rc::clone(entry.insert(Rc::new(link)))
     }
@@ -133,6 +140,43 @@ impl Shard {
                 Step::End(reason) => link.ask_to_end(reason),
             }
         }
+        self.make_room();
+    }
+
+    fn is_half_full(&self) -> bool {
+        self.waiting.is_half_full(self.queues_bytes_max)
+    }
+
+    /// Sends a frame that no decision asks for, a pong.
+    pub fn send_frame(&self, link: &Link, frame: Bytes) {
+        link.send_frame(frame, self.queue_limits);
+        self.make_room();
+    }
+
+    /// While all queues together hold too much, cuts the clients with the largest ones. Each that is
+    /// cut makes as much room as it held, so the search for them is rare.
+    fn make_room(&self) {
+        if !self.waiting.is_too_much(self.queues_bytes_max) {
+            return;
+        }
+        let bytes = self.waiting.in_all();
+        let mut links: Vec<_> =
+            self.links.iter().map(|(_, link)| (link.waiting_bytes(), link)).collect();
+        links.sort_unstable_by_key(|(bytes, _)| Reverse(*bytes));
+        let mut cut = 0;
+        for (_, link) in links.iter().take_while(|(bytes, _)| *bytes > 0) {
+            if !self.waiting.is_too_much(self.queues_bytes_max) {
+                break;
+            }
+            cut += usize::from(link.cut_to_make_room());
+        }
+        if cut > 0 {
+            tracing::warn!(
+                bytes,
+                cut,
+                "limits.queues_bytes_max is reached: cut the slowest clients"
+            );
+        }
     }
 
     /// Takes one delivery into the turn.
@@ -175,7 +219,7 @@ impl Shard {
         if !opening.is_empty() {
             self.turn.send_frame(to.slot, &opening);
         }
-        if ack && link.is_open() && link.wants_ack(self.queue_limits) {
+        if ack && link.is_open() && link.wants_ack(self.queue_limits, self.is_half_full()) {
             let uuid = link.uuid.borrow();
             self.turn.send(to.slot, next(uuid.as_deref()).as_bytes(), link.encoding);
         }
@@ -229,6 +273,7 @@ impl Shard {
             }
         }
         self.turn.reclaim(turn);
+        self.make_room();
     }
 
     fn write_shares(&self, turn: &Finished) {
@@ -256,3 +301,6 @@ fn next(uuid: Option<&str>) -> String {
     let uuid = serde_json::Value::from(uuid.unwrap_or_default());
     format!(r#"{{"opcode":"next","uuid":{uuid},"fyi":""}}"#)
 }
+
+#[cfg(test)]
+mod tests;

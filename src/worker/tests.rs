@@ -68,6 +68,7 @@ impl Stage {
         let (ended, _) = mpsc::channel(1);
         let queue = Queue::default();
         let plan = Plan {
+            waiting: Waiting::of_workers(1).remove(0),
             config: watch::Sender::new(Arc::new(config)).subscribe(),
             issuer: Arc::new(Issuer::new().expect("random numbers")),
             queue: queue.clone(),

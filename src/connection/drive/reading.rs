@@ -10,9 +10,9 @@ use bytes::Bytes;
 
 use super::Drive;
 use crate::close::CloseReason;
+use crate::connection::allowance::Allowance;
 use crate::frame::{self, Frame};
 use crate::message::{Message, MessageLimits, NoMessage};
-use crate::outbound::QueueLimits;
 use crate::script::Event;
 
 /// How many times a connection reads before the others have their turn: a flood by one delays
@@ -28,6 +28,7 @@ impl Drive {
     pub(super) fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         ready!(self.poll_delay(cx));
         let home = Rc::clone(&self.home);
+        Allowance::follow(&home.config().limits, &mut self.allowance);
         let mut buffer = home.buffer.borrow_mut();
         let (mut reads, mut frames, mut count) = (0, 0, 0);
         loop {
@@ -140,7 +141,7 @@ impl Drive {
     pub(super) fn answer_pings(&mut self) {
         if !self.pongs.is_empty() {
             let pongs = std::mem::take(&mut self.pongs).freeze();
-            self.link.send_frame(pongs, QueueLimits::from(&self.home.config().limits));
+            self.home.shard.borrow().send_frame(&self.link, pongs);
         }
     }
 

@@ -11,6 +11,7 @@ use super::*;
 use crate::config::Config;
 use crate::frame::Encoding;
 use crate::headers::Headers;
+use crate::outbound::Waiting;
 use crate::script::{Intake, Queue};
 use crate::session::{ClientInfo, ClientKind, Issuer, Scheme};
 use crate::transport::Transport;
@@ -24,7 +25,8 @@ async fn connected(config: Config) -> (TcpStream, Rc<Link>, Drive) {
     let decoder = Decoder::websocket(config.limits.message_bytes_max);
     let intake = Intake::new(Queue::default(), 1, &config.limits);
     let issuer = Arc::new(Issuer::new().expect("random numbers"));
-    let home = Rc::new(Home::new(0, &config, intake, issuer));
+    let waiting = Waiting::of_workers(1).remove(0);
+    let home = Rc::new(Home::new(0, &config, intake, issuer, waiting));
     let transport = Transport::plain(tcp);
     let link = home.shard.borrow_mut().insert(
         ClientKind::Web,

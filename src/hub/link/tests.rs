@@ -3,7 +3,7 @@ use std::io::Write;
 use super::*;
 
 /// A socket whose peer reads nothing, filled to the brim behind the link's back.
-fn full_socket() -> (tokio::net::TcpStream, std::net::TcpStream) {
+pub fn full_socket() -> (tokio::net::TcpStream, std::net::TcpStream) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let peer = std::net::TcpStream::connect(listener.local_addr().expect("bound"));
     let (mut socket, _) = listener.accept().expect("a connection");
@@ -17,7 +17,8 @@ async fn the_stall_clock_runs_for_a_farewell_too() {
     let (socket, _peer) = full_socket();
     let id = SessionId { worker: 0, slot: 0, serial: 1 };
     let transport = Transport::plain(socket);
-    let link = Link::new(id, ClientKind::Web, Encoding::WebSocket, transport);
+    let waiting = Rc::new(Waiting::of_workers(1).remove(0));
+    let link = Link::new(id, ClientKind::Web, Encoding::WebSocket, transport, waiting);
     assert!(!link.is_stalled(Duration::ZERO), "nothing waits");
     link.say_farewell(CloseReason::Quit);
     assert!(link.is_stalled(Duration::ZERO), "the farewell waits");
@@ -28,7 +29,8 @@ async fn the_stall_clock_starts_anew_when_the_socket_takes_something() {
     let (socket, mut peer) = full_socket();
     let id = SessionId { worker: 0, slot: 0, serial: 1 };
     let transport = Transport::plain(socket);
-    let link = Link::new(id, ClientKind::Web, Encoding::WebSocket, transport);
+    let waiting = Rc::new(Waiting::of_workers(1).remove(0));
+    let link = Link::new(id, ClientKind::Web, Encoding::WebSocket, transport, waiting);
     let limits = QueueLimits { bytes_max: usize::MAX, messages_max: usize::MAX };
     link.send_frame(Bytes::from(vec![b'y'; 64 << 20]), limits);
     let first = link.output.borrow().stalled_since.expect("it waits");
