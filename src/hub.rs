@@ -48,6 +48,8 @@ pub struct Hub {
     /// How many registered web clients each worker has.
     registered: Vec<usize>,
     connected: usize,
+    /// Broadcasts that have happened, to all or to a room.
+    broadcasts: usize,
     /// What the running handler has asked for.
     actions: Vec<Action>,
     deliveries: Vec<Vec<Delivery>>,
@@ -109,6 +111,7 @@ impl Hub {
             store: Store::new(limits.store_bytes_max),
             registered: vec![0; workers],
             connected: 0,
+            broadcasts: 0,
             actions: Vec::new(),
             deliveries: (0..workers).map(|_| Vec::new()).collect(),
         }
@@ -302,6 +305,16 @@ impl Hub {
     pub fn decided(&mut self, from: SessionId, bytes: usize) {
         let ack = self.client(from).is_some_and(|client| client.is_connected());
         self.push(from, Delivery::Decided { to: from, bytes, ack });
+    }
+
+    /// A message of this session waits for its decision beside the script's queue, or again in it.
+    pub fn put_aside(&mut self, from: SessionId, bytes: usize, aside: bool) {
+        self.push(from, Delivery::Aside { bytes, aside });
+    }
+
+    /// How many broadcasts have happened since the last time.
+    pub fn take_broadcasts(&mut self) -> usize {
+        std::mem::take(&mut self.broadcasts)
     }
 
     /// The hand-over of one worker, in order; empty again afterwards.

@@ -50,7 +50,7 @@ pub use queue::{Event, Queue, Request};
 use rehearsal::rehearse;
 pub use source::Source;
 pub use survey::{Survey, survey};
-pub use terms::Terms;
+pub use terms::{BroadcastLimits, Terms};
 pub use thread::Status;
 use thread::{ScriptThread, Setup};
 use watch::{Watch, Watched};
@@ -104,6 +104,11 @@ impl Script {
     /// Where the workers put what happens to their clients.
     pub fn queue(&self) -> Queue {
         self.queue.clone()
+    }
+
+    /// Has nothing wait any more that waits for a limit on its rate: the relay is about to end.
+    pub fn drain(&self) {
+        self.queue.request(Request::Drain);
     }
 
     /// What others may ask of the script while it is served elsewhere.

@@ -128,6 +128,7 @@ impl Server {
         // The accepting has been dropped with its sockets: nobody gets in any more.
         let timeout = self.config.borrow().drain.timeout;
         tracing::info!(?timeout, "draining");
+        self.script.drain();
         let mut crew = Crew::new(self.orders, self.ended, self.workers.len());
         let stopped = crew.drain(timeout).await;
         drain::join(self.script, self.workers, stopped).await;

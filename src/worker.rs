@@ -171,8 +171,12 @@ fn turn(home: &Home, first: Vec<Delivery>, inbox: &mut mpsc::Receiver<Vec<Delive
     let mut next = Some(first);
     while let Some(hand_over) = next {
         for delivery in hand_over {
-            if let Delivery::Decided { bytes, .. } = delivery {
-                home.intake.decided(bytes);
+            match delivery {
+                Delivery::Decided { bytes, .. } | Delivery::Aside { bytes, aside: true } => {
+                    home.intake.give_back(bytes);
+                }
+                Delivery::Aside { bytes, aside: false } => home.intake.take(bytes),
+                _ => {}
             }
             shard.apply(delivery);
         }

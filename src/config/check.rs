@@ -98,6 +98,7 @@ fn check_ranges(config: &Config) -> Vec<Problem> {
         ("limits.messages_per_second_max", size(limits.messages_per_second_max), PER_SECOND),
         ("limits.messages_burst_max", size(limits.messages_burst_max), COUNT),
         ("limits.bytes_per_second_max", size(limits.bytes_per_second_max), BYTES_PER_SECOND),
+        ("limits.broadcasts_per_second_max", size(limits.broadcasts_per_second_max), PER_SECOND),
         ("limits.undecided_messages_max", size(limits.undecided_messages_max), COUNT),
         ("limits.undecided_bytes_max", size(limits.undecided_bytes_max), BYTES),
         ("limits.script_queue_messages_max", size(limits.script_queue_messages_max), COUNT),

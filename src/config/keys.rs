@@ -275,6 +275,8 @@ pub struct Limits {
     pub messages_burst_max: usize,
     /// Bytes that one client may send per second, and at once; 0: as many as it likes.
     pub bytes_per_second_max: usize,
+    /// Broadcasts per second, to all or to a room; 0: as many as the script wants.
+    pub broadcasts_per_second_max: usize,
     /// Messages of one client that wait for the script; at the bound its reading pauses.
     pub undecided_messages_max: usize,
     /// Bytes of one client that wait for the script; beyond them its reading pauses.
@@ -323,6 +325,7 @@ impl Default for Limits {
             messages_per_second_max: 0,
             messages_burst_max: 100,
             bytes_per_second_max: 0,
+            broadcasts_per_second_max: 0,
             undecided_messages_max: 64,
             undecided_bytes_max: 262_144,
             script_queue_messages_max: 8_192,

@@ -36,6 +36,9 @@ pub enum Delivery {
     /// A message of this session is decided: its room in the script's queue is free again, and
     /// its sender is told with a `next`, unless it is being closed.
     Decided { to: SessionId, bytes: usize, ack: bool },
+    /// A message of some session waits beside the script's queue, whose room is free meanwhile; or
+    /// no longer.
+    Aside { bytes: usize, aside: bool },
     /// One message for one client.
     Send { to: SessionId, text: Payload },
     /// One message for every registered web client of the worker.

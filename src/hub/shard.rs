@@ -183,6 +183,8 @@ impl Shard {
     pub fn apply(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::Decided { to, bytes, ack } => self.decided(to, bytes, ack),
+            // It is the worker's whose room that is.
+            Delivery::Aside { .. } => {}
             Delivery::Send { to, text } => {
                 if let Some(link) = self.open_link(to) {
                     let encoding = link.encoding;

@@ -44,6 +44,7 @@ fn handed_over(hub: &mut Hub) -> Vec<String> {
             let to: Vec<u64> = to.iter().map(|id| id.serial).collect();
             format!("room {to:?} {:?}", except.map(|id| id.serial))
         }
+        Delivery::Aside { aside, .. } => format!("aside {aside}"),
         Delivery::Register { to, uuid } => format!("register {} {uuid}", to.serial),
         Delivery::Close { to, reason } => format!("close {} {}", to.serial, reason.label()),
     };

@@ -32,8 +32,12 @@ impl Hub {
                 Action::Send { to, text } => {
                     self.push(to.id(), Delivery::Send { to: to.id(), text })
                 }
-                Action::Broadcast { text, except } => self.push_broadcast(&text, except),
+                Action::Broadcast { text, except } => {
+                    self.broadcasts += 1;
+                    self.push_broadcast(&text, except);
+                }
                 Action::Room { text, members, except } => {
+                    self.broadcasts += 1;
                     for (worker, to) in members {
                         let except = except.filter(|id| id.worker == worker);
                         let delivery = Delivery::Room { to, text: text.clone(), except };

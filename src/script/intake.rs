@@ -78,8 +78,7 @@ impl Intake {
     /// room, or the start or the end of a connection. `bytes` is its size, which the event carries
     /// too, and which comes back with the decision.
     pub fn submit(&self, event: Event, bytes: usize) {
-        self.messages.set(self.messages.get() - 1);
-        self.bytes.set(self.bytes.get() - signed(bytes));
+        self.take(bytes);
         let mut gathered = self.gathered.borrow_mut();
         gathered.push(event);
         if gathered.len() == 1
@@ -89,8 +88,14 @@ impl Intake {
         }
     }
 
-    /// A message is decided: its room is free.
-    pub fn decided(&self, bytes: usize) {
+    /// The room of a message is taken, whether there is any or not.
+    pub fn take(&self, bytes: usize) {
+        self.messages.set(self.messages.get() - 1);
+        self.bytes.set(self.bytes.get() - signed(bytes));
+    }
+
+    /// The room of a message is free: it is decided, or waits elsewhere.
+    pub fn give_back(&self, bytes: usize) {
         self.grow(1, signed(bytes));
     }
 

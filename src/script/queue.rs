@@ -40,6 +40,15 @@ impl Event {
             Event::Disconnected { id, .. } => *id,
         }
     }
+
+    /// Its share of the queue, beside one message.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Event::Message { message, .. } => message.raw.len(),
+            Event::Noise { bytes, .. } | Event::Refused { bytes, .. } => *bytes,
+            Event::Connected(_) | Event::Disconnected { .. } => 0,
+        }
+    }
 }
 
 /// Both ends of the queue.
@@ -65,6 +74,8 @@ pub enum Request {
     Reload(Reload),
     /// The tests of a new text are over: go on with its load, or reject it.
     Rehearsed { source: Source, result: Result<(), LoadError>, reload: Reload },
+    /// The relay is about to end: what waits for a limit on its rate waits no longer.
+    Drain,
     /// Decide what is queued, then end the thread.
     Stop,
 }

@@ -14,7 +14,7 @@ use super::clock::Clock;
 use super::engine::Engine;
 use super::fault::{HandlerError, LoadError};
 use super::source::Source;
-use super::terms::Terms;
+use super::terms::{BroadcastLimits, Terms};
 use crate::config::ScriptConfig;
 use crate::hub::{Client, Delivery, Hub, HubLimits};
 use crate::message::{Message, MessageLimits};
@@ -69,8 +69,13 @@ pub fn terms_of(file: &Path) -> Terms {
 }
 
 pub fn terms() -> Terms {
-    let script = ScriptConfig::default();
-    Terms { script, hub: LIMITS, message: MESSAGE_LIMITS, budgets: budgets() }
+    Terms {
+        script: ScriptConfig::default(),
+        hub: LIMITS,
+        message: MESSAGE_LIMITS,
+        budgets: budgets(),
+        broadcasts: BroadcastLimits::default(),
+    }
 }
 
 pub fn info(serial: u64, kind: ClientKind, path: &str, ident: Option<&str>) -> ClientInfo {
@@ -180,6 +185,8 @@ pub fn told(delivery: &Delivery) -> String {
                 .collect();
             format!("{} < {}", to.join("+"), utf8(text.as_bytes()))
         }
+        Delivery::Aside { aside: true, .. } => "put aside".to_owned(),
+        Delivery::Aside { aside: false, .. } => "again".to_owned(),
         Delivery::Register { to, uuid } => format!("{} is {uuid}", to.serial),
         Delivery::Close { to, reason } => {
             format!("{} closed {} {}", to.serial, reason.code(), reason.text())

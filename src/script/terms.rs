@@ -1,7 +1,7 @@
 //! What the relay's config says to a script and its clients.
 
 use super::budget::Budgets;
-use crate::config::ScriptConfig;
+use crate::config::{Limits, ScriptConfig};
 use crate::hub::HubLimits;
 use crate::message::MessageLimits;
 
@@ -13,4 +13,27 @@ pub struct Terms {
     pub hub: HubLimits,
     pub message: MessageLimits,
     pub budgets: Budgets,
+    /// In tests nothing waits.
+    pub broadcasts: BroadcastLimits,
+}
+
+/// How many broadcasts are allowed, and how much may wait for them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BroadcastLimits {
+    /// 0: as many as there are.
+    pub per_second_max: usize,
+    /// What waits within these takes no room in the script's queue: else those who wait would soon
+    /// take all of it, and nobody would be read from.
+    pub aside_messages_max: usize,
+    pub aside_bytes_max: usize,
+}
+
+impl From<&Limits> for BroadcastLimits {
+    fn from(limits: &Limits) -> BroadcastLimits {
+        BroadcastLimits {
+            per_second_max: limits.broadcasts_per_second_max,
+            aside_messages_max: limits.script_queue_messages_max,
+            aside_bytes_max: limits.script_queue_bytes_max,
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The script thread: takes what happens to clients, one thing after the other, has the script
 //! decide it, and hands the outcome to the workers.
 
+mod broadcasts;
 mod failures;
 mod lane;
 mod reload;
@@ -29,6 +30,7 @@ use crate::close::CloseReason;
 use crate::hub::{Client, Delivery, Hub};
 use crate::message::Message;
 use crate::session::{ClientInfo, SessionId};
+use broadcasts::Broadcasts;
 use lane::{Lane, Pace};
 use reload::{Loader, Rejection, transact};
 
@@ -75,7 +77,8 @@ pub struct ScriptThread {
     hub: Rc<RefCell<Hub>>,
     engine: Engine,
     loader: Loader,
-    lane: Lane,
+    lane: Lane<Event>,
+    broadcasts: Broadcasts,
     /// Of the running generation.
     strikes: Strikes,
     failures: Repeats,
@@ -96,12 +99,14 @@ impl ScriptThread {
         let hub = Rc::new(RefCell::new(Hub::new(setup.workers.len(), terms.hub)));
         let loader = Loader::new(&terms, Rc::clone(&hub), setup.clock)?;
         let engine = loader.load(&setup.source, 1, false)?;
+        let broadcasts = Broadcasts::new(terms.broadcasts, loader.clock.now());
         let status = Status { generation: 1, hash: setup.source.hash(), rejected: None };
         let thread = ScriptThread {
             hub,
             engine,
             loader,
             lane: Lane::default(),
+            broadcasts,
             strikes: Strikes::default(),
             failures: Repeats::default(),
             slow: Repeats::default(),
@@ -138,7 +143,9 @@ impl ScriptThread {
             }
             // What was only counted is told in time, even if nothing happens any more.
             let at_once = self.waits().then(Instant::now);
-            let due = [at_once, self.engine.next_timer(), self.failures.due(), self.slow.due()];
+            let waits = self.broadcasts.due(self.loader.clock.now());
+            let due =
+                [at_once, waits, self.engine.next_timer(), self.failures.due(), self.slow.due()];
             let requests = queue.take(&mut events, due.into_iter().flatten().min());
             let mut stops = false;
             for request in requests {
@@ -147,7 +154,11 @@ impl ScriptThread {
                     Request::Rehearsed { source, result, reload } => {
                         self.confined(|thread| thread.rehearsed(source, result, reload));
                     }
-                    Request::Stop => stops = true,
+                    Request::Drain => self.broadcasts.lift(),
+                    Request::Stop => {
+                        self.broadcasts.lift();
+                        stops = true;
+                    }
                 }
             }
             self.decide_all(&mut events);
@@ -171,8 +182,12 @@ impl ScriptThread {
                 pace.look_at_each();
                 self.decide_at(&mut pace, event);
             }
+            for _ in 0..EVENTS_PER_HAND_OVER {
+                let Some(event) = self.next_admitted() else { break };
+                self.decide_now(&mut pace, event);
+            }
             for event in events.drain(..events.len().min(EVENTS_PER_HAND_OVER)) {
-                if let Some(event) = self.lane.keep(event) {
+                if let Some(event) = self.lane.keep(event.client(), event) {
                     self.decide_at(&mut pace, event);
                 }
             }
@@ -184,8 +199,16 @@ impl ScriptThread {
     }
 
     fn decide_at(&mut self, pace: &mut Pace, event: Event) {
+        if let Some(event) = self.admit(event) {
+            self.decide_now(pace, event);
+        }
+    }
+
+    fn decide_now(&mut self, pace: &mut Pace, event: Event) {
+        let handler = self.handler_of(&event);
         let client = (!matches!(event, Event::Disconnected { .. })).then(|| event.client());
         self.confined(|thread| thread.decide(event));
+        self.count_broadcasts(handler);
         if pace.took_long()
             && let Some(client) = client
         {
@@ -195,7 +218,8 @@ impl ScriptThread {
 
     /// Whether something waits for the next turn.
     pub fn waits(&self) -> bool {
-        !self.lane.is_empty()
+        let now = self.loader.clock.now();
+        !self.lane.is_empty() || self.broadcasts.due(now).is_some_and(|due| due <= now)
     }
 
     /// Calls the timers that are due, but not more of them than messages, nor for longer than some
@@ -217,6 +241,7 @@ impl ScriptThread {
                     thread.failed(&error, "timer", &name, None);
                 }
             });
+            self.count_broadcasts(None);
         }
         let now = self.loader.clock.now();
         self.hub.borrow_mut().store().sweep(SWEPT_PER_HAND_OVER, now);

@@ -10,7 +10,7 @@ use crate::config::{Config, ListenUrl};
 use crate::hub::HubLimits;
 use crate::listener::{self, Listener};
 use crate::message::MessageLimits;
-use crate::script::{Budgets, LoadError, Terms};
+use crate::script::{BroadcastLimits, Budgets, LoadError, Terms};
 use crate::transport::tls::{self, TlsError};
 
 /// Descriptors beside those of connections and workers: listeners, watches, logs, the script.
@@ -50,6 +50,7 @@ pub fn terms(config: &Config) -> Terms {
         },
         message: MessageLimits::from(limits),
         budgets: Budgets::from(&config.script),
+        broadcasts: BroadcastLimits::from(limits),
     }
 }
 

@@ -7,7 +7,8 @@ use crate::harness::Setup;
 
 const ALL: [Transport; 4] = [Transport::Ws, Transport::Wss, Transport::Tcp, Transport::Ssl];
 
-const MARK: &str = r#"{"opcode":"mark"}"#;
+/// Only acknowledged.
+const MARK: &str = r#"{"opcode":"feedback","uuid":"nobody"}"#;
 
 /// The sender sends all of this at once; as soon as another page hears the first of it, that one says
 /// something of its own. How many of the sender's messages everybody heard before that.
@@ -32,7 +33,6 @@ async fn heard_before_another(sender: &mut Client, other: &mut Client, texts: &[
     before.expect("an ack")
 }
 
-/// Twice a burst, and then some.
 fn numbered(count: usize, bytes: usize) -> Vec<String> {
     let padding = "x".repeat(bytes);
     (0..count).map(|n| json!({ "n": n, "x": padding }).to_string()).collect()
@@ -116,5 +116,23 @@ fn a_page_whose_message_is_slowed_down_is_not_speechless() {
         page.send(&text).await;
         page.acked("").await;
         page.hears(&text).await;
+    });
+}
+
+#[test]
+fn broadcasts_are_limited_in_all_and_their_senders_alone_wait() {
+    Setup::new().set("limits.broadcasts_per_second_max=10").run(async |relay| {
+        let mut page = relay.web(Transport::Ws, "/web").await;
+        let (mut one, mut two) =
+            (relay.backend(Transport::Tcp).await, relay.web(Transport::Ws, "/").await);
+        let texts = numbered(25, 0);
+        let before = heard_before_another(&mut one, &mut page, &texts).await;
+        assert!(before < texts.len(), "expected the burst first: {before}");
+        for _ in &texts {
+            one.acked("").await;
+        }
+        // What another one broadcasts counts together with that.
+        let before = heard_before_another(&mut two, &mut page, &texts).await;
+        assert!(before < texts.len(), "expected no burst: {before}");
     });
 }

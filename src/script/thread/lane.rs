@@ -8,7 +8,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::script::queue::Event;
 use crate::session::SessionId;
 
 /// A message that takes this long puts its sender into the lane: a thousand times what most take.
@@ -16,50 +15,58 @@ const LONG: Duration = Duration::from_millis(2);
 /// The clock is read once for so many events, until they take long together.
 const EVENTS_PER_LOOK: usize = 4;
 
-/// The events that wait, in their order.
-#[derive(Default)]
-pub struct Lane {
-    waiting: VecDeque<Event>,
-    /// Whose further events go here, and how many of each wait.
-    clients: HashMap<SessionId, usize>,
+/// What waits: for each client in its order, and one client after the other, so that one with many
+/// does not keep those with few.
+pub struct Lane<T> {
+    /// Whose further events go here, and what of each waits.
+    clients: HashMap<SessionId, VecDeque<T>>,
+    /// Those of whom anything waits.
+    turns: VecDeque<SessionId>,
 }
 
-impl Lane {
-    /// The further events of this client wait.
+impl<T> Default for Lane<T> {
+    fn default() -> Lane<T> {
+        Lane { clients: HashMap::new(), turns: VecDeque::new() }
+    }
+}
+
+impl<T> Lane<T> {
+    /// What comes of this client waits from now on.
     pub fn put(&mut self, client: SessionId) {
         self.clients.entry(client).or_default();
     }
 
-    /// Keeps an event of a client in the lane; gives back that of another.
-    pub fn keep(&mut self, event: Event) -> Option<Event> {
-        if self.clients.is_empty() {
-            return Some(event);
-        }
-        match self.clients.get_mut(&event.client()) {
-            Some(count) => {
-                *count += 1;
-                self.waiting.push_back(event);
-                None
-            }
-            None => Some(event),
-        }
+    pub fn has(&self, client: SessionId) -> bool {
+        !self.clients.is_empty() && self.clients.contains_key(&client)
     }
 
-    /// The event that has waited longest. With its last one a client has left the lane.
-    pub fn next(&mut self) -> Option<Event> {
-        let event = self.waiting.pop_front()?;
-        let client = event.client();
-        if let Some(count) = self.clients.get_mut(&client) {
-            *count -= 1;
-            if *count == 0 {
-                self.clients.remove(&client);
-            }
+    /// Keeps what comes of a client in the lane; gives it back for another.
+    pub fn keep(&mut self, client: SessionId, what: T) -> Option<T> {
+        if self.clients.is_empty() {
+            return Some(what);
         }
-        Some(event)
+        let Some(waiting) = self.clients.get_mut(&client) else { return Some(what) };
+        if waiting.is_empty() {
+            self.turns.push_back(client);
+        }
+        waiting.push_back(what);
+        None
+    }
+
+    /// What is next. With the last of it a client has left the lane.
+    pub fn next(&mut self) -> Option<T> {
+        let client = self.turns.pop_front()?;
+        let waiting = self.clients.get_mut(&client)?;
+        let what = waiting.pop_front();
+        match waiting.is_empty() {
+            true => drop(self.clients.remove(&client)),
+            false => self.turns.push_back(client),
+        }
+        what
     }
 
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.turns.is_empty()
     }
 }
 
@@ -97,36 +104,38 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::script::stage::{info, message};
+    use crate::script::stage::info;
     use crate::session::ClientKind;
 
-    fn says(serial: u64, n: usize) -> Event {
-        let from = info(serial, ClientKind::Web, "/", None).id;
-        Event::Message { from, message: message(&format!("[{n}]")) }
-    }
-
-    fn told(event: Option<Event>) -> String {
-        match event {
-            Some(Event::Message { from, message }) => {
-                format!("{} {}", from.serial, String::from_utf8_lossy(&message.raw))
-            }
-            other => format!("{other:?}"),
-        }
+    fn id(serial: u64) -> SessionId {
+        info(serial, ClientKind::Web, "/", None).id
     }
 
     #[test]
     fn a_client_in_the_lane_keeps_its_order_and_leaves_with_its_last_event() {
         let mut lane = Lane::default();
-        assert_eq!(told(lane.keep(says(1, 0))), "1 [0]");
-        lane.put(says(1, 0).client());
-        assert_eq!(told(lane.keep(says(1, 1))), "None");
-        assert_eq!(told(lane.keep(says(2, 0))), "2 [0]");
-        assert_eq!(told(lane.keep(says(1, 2))), "None");
-        assert_eq!(told(lane.next()), "1 [1]");
-        assert_eq!(told(lane.keep(says(1, 3))), "None");
-        assert_eq!(told(lane.next()), "1 [2]");
-        assert_eq!(told(lane.next()), "1 [3]");
+        let (one, other) = (id(1), id(2));
+        assert_eq!(lane.keep(one, 10), Some(10));
+        lane.put(one);
+        assert_eq!(lane.keep(one, 11), None);
+        assert_eq!(lane.keep(other, 20), Some(20));
+        assert_eq!(lane.keep(one, 12), None);
+        assert_eq!(lane.next(), Some(11));
+        assert_eq!(lane.keep(one, 13), None);
+        assert_eq!(lane.next(), Some(12));
+        assert_eq!(lane.next(), Some(13));
         assert!(lane.is_empty() && lane.next().is_none());
-        assert_eq!(told(lane.keep(says(1, 4))), "1 [4]");
+        assert_eq!(lane.keep(one, 14), Some(14));
+    }
+
+    #[test]
+    fn clients_in_the_lane_take_turns() {
+        let mut lane = Lane::default();
+        for (client, what) in [(1, 10), (1, 11), (1, 12), (2, 20), (3, 30), (3, 31)] {
+            lane.put(id(client));
+            assert_eq!(lane.keep(id(client), what), None);
+        }
+        let order: Vec<_> = std::iter::from_fn(|| lane.next()).collect();
+        assert_eq!(order, [10, 20, 30, 11, 31, 12]);
     }
 }

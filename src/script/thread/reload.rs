@@ -114,6 +114,7 @@ impl ScriptThread {
     fn keep(&mut self, Reload { terms, asked }: Reload) {
         if let Some(terms) = terms {
             self.hub.borrow_mut().set_limits(terms.hub);
+            self.broadcasts.set_limits(terms.broadcasts, self.loader.clock.now());
             self.terms = *terms;
         }
         let (generation, hash) = self.version();
@@ -174,7 +175,10 @@ impl ScriptThread {
         let before = std::mem::replace(&mut self.loader, loader);
         self.hub.borrow_mut().set_limits(terms.hub);
         match self.install(source, generation) {
-            Ok(()) => self.terms = terms,
+            Ok(()) => {
+                self.broadcasts.set_limits(terms.broadcasts, self.loader.clock.now());
+                self.terms = terms;
+            }
             Err(error) => {
                 self.loader = before;
                 self.hub.borrow_mut().set_limits(self.terms.hub);
@@ -192,6 +196,7 @@ impl ScriptThread {
         self.engine = engine;
         if is_new {
             self.strikes = Strikes::default();
+            self.broadcasts.forget_handlers();
             self.rejection = None;
             self.status_mut(|status| {
                 *status = Status { generation, hash: source.hash(), rejected: None };

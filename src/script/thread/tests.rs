@@ -8,6 +8,7 @@ use crate::script::outcome::Reload;
 use crate::script::stage::{DEFAULT_SCRIPT, budgets, info, message, terms_of, told};
 use crate::session::ClientKind;
 
+mod broadcasts;
 mod budgets;
 mod escapes;
 mod isolation;

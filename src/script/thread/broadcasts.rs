@@ -1,0 +1,164 @@
+//! The limit on broadcasts in all: what would broadcast waits while there have been too many.
+//!
+//! Which messages broadcast is known by their handler, once it has done so. So they wait before
+//! their handler is called, and nothing has to be undone; with each waits what its sender said after
+//! it, and nobody else. What a hook or a timer broadcasts counts too, though it does not wait.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use super::ScriptThread;
+use super::lane::Lane;
+use crate::rate::Bucket;
+use crate::script::queue::Event;
+use crate::script::terms::BroadcastLimits;
+
+/// The log is told once in so long that senders wait.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// The broadcasts of the script, and the messages that wait until there may be one.
+pub struct Broadcasts {
+    limits: BroadcastLimits,
+    bucket: Option<Bucket>,
+    /// The handlers of the running generation that have broadcast.
+    handlers: HashSet<String>,
+    waiting: Lane<Waits>,
+    aside_messages: usize,
+    aside_bytes: usize,
+    told: Option<Instant>,
+}
+
+struct Waits {
+    event: Event,
+    /// Whether its room in the script's queue was given back.
+    aside: bool,
+}
+
+impl Broadcasts {
+    pub fn new(limits: BroadcastLimits, now: Instant) -> Broadcasts {
+        Broadcasts {
+            limits,
+            bucket: Bucket::new(limits.per_second_max, limits.per_second_max, now),
+            handlers: HashSet::new(),
+            waiting: Lane::default(),
+            aside_messages: 0,
+            aside_bytes: 0,
+            told: None,
+        }
+    }
+
+    /// Other limits hold from now on.
+    pub fn set_limits(&mut self, limits: BroadcastLimits, now: Instant) {
+        if limits.per_second_max != self.limits.per_second_max {
+            self.bucket = Bucket::new(limits.per_second_max, limits.per_second_max, now);
+        }
+        self.limits = limits;
+    }
+
+    /// Another generation has other handlers.
+    pub fn forget_handlers(&mut self) {
+        self.handlers.clear();
+    }
+
+    /// From now on nothing waits: the relay is about to end.
+    pub fn lift(&mut self) {
+        self.bucket = None;
+    }
+
+    /// When what waits may go on; `None` where nothing waits.
+    pub fn due(&self, now: Instant) -> Option<Instant> {
+        (!self.waiting.is_empty()).then(|| now + self.wait(now))
+    }
+
+    pub fn is_limited(&self) -> bool {
+        self.bucket.is_some()
+    }
+
+    fn wait(&self, now: Instant) -> Duration {
+        self.bucket.map_or(Duration::ZERO, |bucket| bucket.wait(now))
+    }
+
+    /// Whether the room of one more is to be given back.
+    fn put_aside(&mut self, bytes: usize) -> bool {
+        let aside = self.aside_messages < self.limits.aside_messages_max
+            && self.aside_bytes + bytes <= self.limits.aside_bytes_max;
+        if aside {
+            self.aside_messages += 1;
+            self.aside_bytes += bytes;
+        }
+        aside
+    }
+
+    fn tell(&mut self, now: Instant) {
+        if self.told.is_none_or(|told| now.saturating_duration_since(told) >= TOLD_EVERY) {
+            self.told = Some(now);
+            let per_second_max = self.limits.per_second_max;
+            tracing::warn!(
+                per_second_max,
+                "limits.broadcasts_per_second_max: senders have to wait"
+            );
+        }
+    }
+}
+
+impl ScriptThread {
+    /// Gives an event back if it may be decided now; else it waits.
+    pub(super) fn admit(&mut self, event: Event) -> Option<Event> {
+        if !self.broadcasts.is_limited() && self.broadcasts.waiting.is_empty() {
+            return Some(event);
+        }
+        let client = event.client();
+        if !self.broadcasts.waiting.has(client) {
+            let now = self.loader.clock.now();
+            if self.broadcasts.wait(now).is_zero() || !self.would_broadcast(&event) {
+                return Some(event);
+            }
+            self.broadcasts.tell(now);
+            self.broadcasts.waiting.put(client);
+        }
+        let bytes = event.bytes();
+        let aside = self.broadcasts.put_aside(bytes);
+        if aside {
+            self.hub.borrow_mut().put_aside(client, bytes, true);
+        }
+        self.broadcasts.waiting.keep(client, Waits { event, aside }).map(|waits| waits.event)
+    }
+
+    /// What has waited and may be decided now.
+    pub(super) fn next_admitted(&mut self) -> Option<Event> {
+        let now = self.loader.clock.now();
+        if self.broadcasts.waiting.is_empty() || !self.broadcasts.wait(now).is_zero() {
+            return None;
+        }
+        let Waits { event, aside } = self.broadcasts.waiting.next()?;
+        if aside {
+            let bytes = event.bytes();
+            self.broadcasts.aside_messages -= 1;
+            self.broadcasts.aside_bytes -= bytes;
+            self.hub.borrow_mut().put_aside(event.client(), bytes, false);
+        }
+        Some(event)
+    }
+
+    fn would_broadcast(&self, event: &Event) -> bool {
+        self.handler_of(event).is_some_and(|handler| self.broadcasts.handlers.contains(&handler))
+    }
+
+    /// The name of what decides an event, where it may have to wait for its broadcasts.
+    pub(super) fn handler_of(&self, event: &Event) -> Option<String> {
+        match event {
+            Event::Message { message, .. } if self.broadcasts.is_limited() => {
+                self.engine.handler_of(message)
+            }
+            _ => None,
+        }
+    }
+
+    /// Counts what has just been broadcast, by that handler.
+    pub(super) fn count_broadcasts(&mut self, handler: Option<String>) {
+        let count = self.hub.borrow_mut().take_broadcasts();
+        let Some(bucket) = self.broadcasts.bucket.as_mut().filter(|_| count > 0) else { return };
+        bucket.take(count, self.loader.clock.now());
+        self.broadcasts.handlers.extend(handler);
+    }
+}
