@@ -32,6 +32,7 @@ mod reload;
 mod reload_under_load;
 mod script;
 mod silence;
+mod slow_consumers;
 mod sniff;
 mod tls;
 mod websocket;

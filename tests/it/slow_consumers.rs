@@ -1,0 +1,141 @@
+//! Clients that do not read what they are sent: when they are cut, and what they find then.
+
+use serde_json::json;
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::client::{Client, Door, Transport};
+use crate::harness::{Setup, eventually, in_time, relay_test};
+use crate::wire::{CLOSE, Frame, Wire};
+
+/// A TCP connection that takes little before its peer has to wait.
+async fn small_connection(door: &Door) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(8 * 1024).expect("a socket option");
+    in_time("a connection", socket.connect(door.addr)).await.expect("a relay that accepts")
+}
+
+/// A web client at `/web` that has heard its `ready`, took this name, and reads nothing more.
+async fn deaf(door: &Door, transport: Transport, name: &str) -> Wire {
+    let tcp = small_connection(door).await;
+    let mut wire = Wire::new(door.dial_over(tcp, transport).await.expect("a TLS handshake"));
+    wire.upgrade("/").await;
+    wire.send(Frame::text(json!({ "opcode": "uuid", "message": name }).to_string())).await;
+    wire.acked("").await;
+    wire
+}
+
+fn large(n: usize) -> String {
+    format!("{{\"n\":{n},\"x\":\"{}\"}}", "x".repeat(64 * 1024))
+}
+
+/// Waits until nobody has that name any more.
+async fn name_is_free(claimant: &mut Client, name: &str) {
+    let claim = json!({ "opcode": "uuid", "message": name }).to_string();
+    let before = claimant.uuid.clone();
+    eventually("that the slow consumer is gone", async || {
+        claimant.send_together(&[&claim, r#"{"opcode":"echo"}"#]).await;
+        claimant.hears_text().await;
+        let heard = claimant.hears_text().await;
+        // The ack of the echo, or the refusal of the claim before it.
+        let taken = heard.starts_with(b"{\"opcode\":\"error\"");
+        if taken {
+            claimant.acked(&before).await;
+        }
+        claimant.hears(r#"{"opcode":"echo"}"#).await;
+        !taken
+    })
+    .await;
+}
+
+/// What a slow consumer finds when it reads at last: a part of the whole without a gap, then Close
+/// 1008 and the end.
+async fn expect_prefix_and_1008(mut deaf: Wire, most: usize) {
+    let mut n = 0;
+    loop {
+        let frame = deaf.frame().await.expect("a Close frame before the end of the stream");
+        if frame.first == 0x80 | CLOSE {
+            assert_eq!(
+                frame.close_code(),
+                Some(1008),
+                "expected 1008 after {n} messages: {frame:?}"
+            );
+            break;
+        }
+        assert_eq!(frame.payload.len(), large(n).len(), "expected message {n} of the whole");
+        assert!(frame.payload == large(n).into_bytes(), "expected message {n}, unaltered");
+        n += 1;
+    }
+    assert!(n < most, "expected a slow consumer to be cut before the end");
+    deaf.try_write(&Frame::close(1008, "").bytes()).await;
+    assert_eq!(deaf.frame().await, None, "expected the end after the Close");
+}
+
+/// A client that reads nothing is cut, whatever else goes on.
+async fn slow_consumer(relay: &Door, transport: Transport, broadcasts: usize) {
+    let deaf = deaf(relay, transport, "deaf").await;
+    let mut page = relay.web(Transport::Ws, "/web").await;
+    let mut sender = relay.backend(Transport::Tcp).await;
+    for n in 0..broadcasts {
+        sender.send(&large(n)).await;
+        sender.acked("").await;
+        page.hears(&large(n)).await;
+    }
+    name_is_free(&mut page, "deaf").await;
+    expect_prefix_and_1008(deaf, broadcasts).await;
+    page.close(Some(1000)).await;
+    page.expect_close(1000).await;
+    sender.hears_nothing().await;
+}
+
+/// More than the kernel keeps between the two, by far: 4 MiB and what the receiver has.
+const FLOOD: usize = 200;
+
+#[test]
+fn a_slow_consumer_is_cut_at_so_many_messages() {
+    let setup =
+        Setup::new().set("limits.queue_messages_max=16").set("limits.failed_claims_max=100000");
+    setup.set("limits.linger_timeout_ms=10000").run(async |relay| {
+        slow_consumer(relay, Transport::Ws, FLOOD).await;
+        slow_consumer(relay, Transport::Wss, FLOOD).await;
+    });
+}
+
+#[test]
+fn a_slow_consumer_is_cut_at_so_many_bytes() {
+    let setup =
+        Setup::new().set("limits.queue_bytes_max=1048576").set("limits.failed_claims_max=100000");
+    setup.set("limits.linger_timeout_ms=10000").run(async |relay| {
+        slow_consumer(relay, Transport::Ws, FLOOD).await;
+        slow_consumer(relay, Transport::Wss, FLOOD).await;
+    });
+}
+
+#[test]
+fn a_consumer_that_stalls_is_cut_after_a_while() {
+    let setup =
+        Setup::new().set("limits.queue_bytes_max=67108864").set("limits.failed_claims_max=100000");
+    let setup =
+        setup.set("limits.write_stall_timeout_ms=500").set("limits.linger_timeout_ms=10000");
+    setup.run(async |relay| {
+        slow_consumer(relay, Transport::Ws, FLOOD).await;
+        slow_consumer(relay, Transport::Wss, FLOOD).await;
+    });
+}
+
+#[test]
+fn a_slow_consumer_that_reads_in_time_loses_nothing() {
+    relay_test(async |relay| {
+        let mut slow = deaf(relay, Transport::Ws, "slow").await;
+        let mut sender = relay.backend(Transport::Tcp).await;
+        // More than the kernel keeps, less than the queue.
+        for n in 0..100 {
+            sender.send(&large(n)).await;
+            sender.acked("").await;
+        }
+        for n in 0..100 {
+            assert!(slow.text().await == large(n).into_bytes(), "expected message {n}");
+        }
+        slow.send(Frame::text("x")).await;
+        slow.acked("slow").await;
+    });
+}
