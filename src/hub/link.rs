@@ -1,23 +1,25 @@
 //! The worker's end of a session: its transport and what waits to be written to it. Shared, on one
 //! thread, by the connection's task, which reads, and the shard, which writes once per turn.
 
+mod output;
+
 use std::cell::{Cell, RefCell};
-use std::io::{self, IoSlice};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use super::silence::Silence;
 use super::turn::Part;
 use crate::close::CloseReason;
 use crate::frame::Encoding;
-use crate::outbound::{Outbound, QueueLimits, Waiting};
+use crate::outbound::{QueueLimits, Waiting};
 use crate::session::{ClientKind, SessionId};
 use crate::transport::Transport;
+use output::Output;
 
 /// One session on its worker.
 pub struct Link {
@@ -46,19 +48,6 @@ pub struct Link {
     ending: RefCell<Ending>,
     output: RefCell<Output>,
     waker: RefCell<Option<Waker>>,
-}
-
-struct Output {
-    transport: Transport,
-    outbound: Outbound,
-    /// Since when the socket has taken nothing, while something waits for it.
-    stalled_since: Option<Instant>,
-    /// What it had taken by then.
-    sent_before: u64,
-    /// The peer cannot be written to any more; what it sent before may still be read.
-    broken: bool,
-    /// The farewell is in the queue: nothing comes behind it.
-    ended: bool,
 }
 
 #[derive(Clone)]
@@ -93,14 +82,7 @@ impl Link {
             uuid: RefCell::new(None),
             opening: Cell::default(),
             ending: RefCell::new(Ending::Open),
-            output: RefCell::new(Output {
-                transport,
-                outbound: Outbound::new(waiting),
-                stalled_since: None,
-                sent_before: 0,
-                broken: false,
-                ended: false,
-            }),
+            output: RefCell::new(Output::new(transport, waiting)),
             waker: RefCell::new(None),
         }
     }
@@ -325,97 +307,6 @@ impl Link {
     /// PHP clients read once per message and take what comes for one JSON.
     pub(super) fn one_by_one(&self) -> bool {
         self.kind == ClientKind::Backend
-    }
-}
-
-impl Output {
-    fn holds(&self) -> bool {
-        !self.broken && (!self.outbound.is_empty() || self.transport.holds_output())
-    }
-
-    fn is_stalled(&self, timeout: Duration) -> bool {
-        self.stalled_since.is_some_and(|since| since.elapsed() >= timeout)
-    }
-
-    fn write(&mut self, parts: &[Part<'_>], one_by_one: bool) {
-        if self.broken || self.ended {
-            return;
-        }
-        let direct = !self.holds();
-        let (mut queued, mut at) = (!direct, 0);
-        while at < parts.len() && !queued {
-            let group = if one_by_one { &parts[at..=at] } else { &parts[at..] };
-            let written = match self.write_group(group) {
-                Ok(written) => written,
-                Err(_) => return self.break_off(),
-            };
-            queued = self.queue_rest(group, written);
-            at += group.len();
-        }
-        for part in &parts[at..] {
-            self.outbound.push(part.buffer, part.bytes, 0, part.messages);
-        }
-        if queued && direct {
-            self.write_waiting(one_by_one);
-        }
-        self.watch_progress();
-    }
-
-    fn write_group(&mut self, group: &[Part<'_>]) -> io::Result<usize> {
-        let written = match group {
-            [part] => self.transport.try_write(&[IoSlice::new(part.bytes)]),
-            group => {
-                let slices: Vec<_> = group.iter().map(|part| IoSlice::new(part.bytes)).collect();
-                self.transport.try_write(&slices)
-            }
-        };
-        match written {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-            written => written,
-        }
-    }
-
-    /// Queues what was not written; `true` if there was anything.
-    fn queue_rest(&mut self, group: &[Part<'_>], mut written: usize) -> bool {
-        for part in group {
-            if written < part.bytes.len() {
-                self.outbound.push(part.buffer, part.bytes, written, part.messages);
-            }
-            written = written.saturating_sub(part.bytes.len());
-        }
-        !self.outbound.is_empty()
-    }
-
-    fn write_waiting(&mut self, one_by_one: bool) {
-        let written = self.outbound.write(&mut self.transport, one_by_one).and_then(|written| {
-            match self.transport.try_flush() {
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-                _ => Ok(written),
-            }
-        });
-        match written {
-            Err(_) => self.break_off(),
-            Ok(_) => self.watch_progress(),
-        }
-    }
-
-    /// The clock of a stall: it runs while anything waits, here or in the TLS session, and starts
-    /// anew whenever the socket takes something.
-    fn watch_progress(&mut self) {
-        let sent = self.transport.sent();
-        if !self.holds() {
-            self.stalled_since = None;
-        } else if self.stalled_since.is_none() || sent != self.sent_before {
-            self.stalled_since = Some(Instant::now());
-        }
-        self.sent_before = sent;
-    }
-
-    /// Nothing can be written any more. Reading goes on: what the peer sent before still counts.
-    fn break_off(&mut self) {
-        self.broken = true;
-        self.outbound.clear();
-        self.stalled_since = None;
     }
 }
 

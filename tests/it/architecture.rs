@@ -10,7 +10,10 @@ use crate::harness::shipped;
 
 /// The layers, the lowest first. A module may use those of lower layers and of its own.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("words", &["config", "headers", "log", "message", "session", "close", "metrics", "watch"]),
+    (
+        "words",
+        &["config", "headers", "log", "message", "rate", "session", "close", "metrics", "watch"],
+    ),
     ("wire", &["transport", "frame", "outbound"]),
     ("state", &["hub", "store", "backplane"]),
     ("decisions", &["script"]),

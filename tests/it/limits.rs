@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::net::{TcpSocket, TcpStream};
 
-use crate::client::{Client, Door, Hello, Transport};
-use crate::harness::{Setup, eventually, in_time, relay_test};
-use crate::wire::{CLOSE, Frame, Wire};
+use crate::client::{Door, Hello, Transport};
+use crate::harness::{Setup, in_time, relay_test};
+use crate::wire::Wire;
 
 const ALL: [Transport; 4] = [Transport::Ws, Transport::Wss, Transport::Tcp, Transport::Ssl];
 

@@ -66,7 +66,7 @@ fn who_sends_too_many_bytes_is_slowed_down_and_loses_none() {
         for transport in ALL {
             let mut other = relay.web(Transport::Ws, "/web").await;
             let mut sender = relay.client(transport).await;
-            let texts = numbered(24, 4_000);
+            let texts = numbered(48, 4_000);
             let before = heard_before_another(&mut sender, &mut other, &texts).await;
             assert!(before < texts.len(), "over {transport}: expected a part first: {before}");
             for _ in &texts {

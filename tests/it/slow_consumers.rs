@@ -1,5 +1,7 @@
 //! Clients that do not read what they are sent: when they are cut, and what they find then.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -30,26 +32,28 @@ fn large(n: usize) -> String {
 
 /// Waits until nobody has that name any more.
 async fn name_is_free(claimant: &mut Client, name: &str) {
+    eventually("that the slow consumer is gone", async || claims(claimant, name).await).await;
+}
+
+/// Claims a name; whether it was free.
+async fn claims(claimant: &mut Client, name: &str) -> bool {
     let claim = json!({ "opcode": "uuid", "message": name }).to_string();
     let before = claimant.uuid.clone();
-    eventually("that the slow consumer is gone", async || {
-        claimant.send_together(&[&claim, r#"{"opcode":"echo"}"#]).await;
-        claimant.hears_text().await;
-        let heard = claimant.hears_text().await;
-        // The ack of the echo, or the refusal of the claim before it.
-        let taken = heard.starts_with(b"{\"opcode\":\"error\"");
-        if taken {
-            claimant.acked(&before).await;
-        }
-        claimant.hears(r#"{"opcode":"echo"}"#).await;
-        !taken
-    })
-    .await;
+    claimant.send_together(&[&claim, r#"{"opcode":"echo"}"#]).await;
+    claimant.hears_text().await;
+    let heard = claimant.hears_text().await;
+    // The ack of the echo, or the refusal of the claim before it.
+    let taken = heard.starts_with(b"{\"opcode\":\"error\"");
+    if taken {
+        claimant.acked(&before).await;
+    }
+    claimant.hears(r#"{"opcode":"echo"}"#).await;
+    !taken
 }
 
 /// What a slow consumer finds when it reads at last: a part of the whole without a gap, then Close
 /// 1008 and the end.
-async fn expect_prefix_and_1008(mut deaf: Wire, most: usize) {
+async fn expect_prefix_and_1008(mut deaf: Wire, text: impl Fn(usize) -> String, most: usize) {
     let mut n = 0;
     loop {
         let frame = deaf.frame().await.expect("a Close frame before the end of the stream");
@@ -61,8 +65,8 @@ async fn expect_prefix_and_1008(mut deaf: Wire, most: usize) {
             );
             break;
         }
-        assert_eq!(frame.payload.len(), large(n).len(), "expected message {n} of the whole");
-        assert!(frame.payload == large(n).into_bytes(), "expected message {n}, unaltered");
+        assert_eq!(frame.payload.len(), text(n).len(), "expected message {n} of the whole");
+        assert!(frame.payload == text(n).into_bytes(), "expected message {n}, unaltered");
         n += 1;
     }
     assert!(n < most, "expected a slow consumer to be cut before the end");
@@ -81,7 +85,7 @@ async fn slow_consumer(relay: &Door, transport: Transport, broadcasts: usize) {
         page.hears(&large(n)).await;
     }
     name_is_free(&mut page, "deaf").await;
-    expect_prefix_and_1008(deaf, broadcasts).await;
+    expect_prefix_and_1008(deaf, large, broadcasts).await;
     page.close(Some(1000)).await;
     page.expect_close(1000).await;
     sender.hears_nothing().await;
@@ -138,4 +142,75 @@ fn a_slow_consumer_that_reads_in_time_loses_nothing() {
         slow.send(Frame::text("x")).await;
         slow.acked("slow").await;
     });
+}
+
+/// It always makes progress, so it is no matter of time.
+#[test]
+fn a_consumer_that_reads_a_byte_now_and_then_is_judged_by_what_waits() {
+    let setup =
+        Setup::new().set("limits.queue_bytes_max=1048576").set("limits.failed_claims_max=100000");
+    setup.set("limits.linger_timeout_ms=10000").run(async |relay| {
+        for transport in [Transport::Ws, Transport::Wss] {
+            let mut slow = deaf(relay, transport, "deaf").await;
+            let mut page = relay.web(Transport::Ws, "/web").await;
+            let mut sender = relay.backend(Transport::Tcp).await;
+            let (tell_over, mut over) = tokio::sync::oneshot::channel::<()>();
+            let dripping = tokio::spawn(async move {
+                let mut read = Vec::new();
+                while over.try_recv().is_err() {
+                    read.extend(slow.read_at_most(1).await);
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                slow.put_back(read);
+                slow
+            });
+            for n in 0..FLOOD {
+                sender.send(&large(n)).await;
+                sender.acked("").await;
+                page.hears(&large(n)).await;
+            }
+            name_is_free(&mut page, "deaf").await;
+            tell_over.send(()).expect("it drips");
+            expect_prefix_and_1008(dripping.await.expect("a wire"), large, FLOOD).await;
+        }
+    });
+}
+
+/// Each is far within its own bound.
+#[test]
+fn the_largest_queue_is_cut_when_all_together_are_too_long() {
+    for workers in [1, 2] {
+        let setup = Setup::new().set(&format!("workers={workers}"));
+        let setup = setup.set("limits.queues_bytes_max=2097152");
+        let setup = setup.set("limits.failed_claims_max=100000");
+        setup.set("limits.linger_timeout_ms=10000").run(async |relay| {
+            let large = deaf(relay, Transport::Ws, "large").await;
+            let mut small = deaf(relay, Transport::Ws, "small").await;
+            let mut page = relay.web(Transport::Ws, "/web").await;
+            let mut sender = relay.backend(Transport::Tcp).await;
+            let text = |name: &str, n: usize| {
+                let padding = "x".repeat(64 * 1024);
+                json!({ "opcode": "feedback", "uuid": name, "n": n, "x": padding }).to_string()
+            };
+            let (mut rounds, head_start) = (0, 12);
+            for n in 0..head_start {
+                sender.send(&text("large", n)).await;
+                sender.acked("").await;
+            }
+            while !claims(&mut page, "large").await {
+                assert!(rounds < FLOOD, "expected the larger one to be cut");
+                for text in [text("small", rounds), text("large", rounds + head_start)] {
+                    sender.send(&text).await;
+                    sender.acked("").await;
+                }
+                rounds += 1;
+            }
+            expect_prefix_and_1008(large, |n| text("large", n), rounds + head_start).await;
+            for n in 0..rounds {
+                assert!(small.text().await == text("small", n).into_bytes(), "message {n}");
+            }
+            small.send(Frame::text("x")).await;
+            small.acked("small").await;
+        });
+    }
 }

@@ -321,7 +321,8 @@ impl Wire {
         assert_eq!(heard, crate::client::next(uuid), "expected the ack of a message");
     }
 
-    fn put_back(&mut self, bytes: Vec<u8>) {
+    /// What was read is read again.
+    pub fn put_back(&mut self, bytes: Vec<u8>) {
         if !bytes.is_empty() {
             self.reads.push_front(bytes);
         }
