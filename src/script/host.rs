@@ -88,10 +88,11 @@ pub struct Call<'a> {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        let handled = self.host.handling.take();
-        if let (Handling::Message(current), Some(lent)) = (handled, &mut self.lent) {
-            **lent = current.message;
+        let mut handling = self.host.handling.borrow_mut();
+        if let (Handling::Message(current), Some(lent)) = (&mut *handling, &mut self.lent) {
+            mem::swap(&mut current.message, lent);
         }
+        *handling = Handling::Nothing;
     }
 }
 
@@ -128,8 +129,9 @@ impl Host {
     /// The hub, for one host function. The borrow must end before Lua runs again.
     pub fn hub(&self) -> mlua::Result<RefMut<'_, Hub>> {
         self.check_loaded()?;
-        self.check_actions()?;
-        self.hub.try_borrow_mut().map_err(mlua::Error::external)
+        let hub = self.hub.try_borrow_mut().map_err(mlua::Error::external)?;
+        self.check_actions_of(&hub)?;
+        Ok(hub)
     }
 
     fn check_loaded(&self) -> mlua::Result<()> {
@@ -141,12 +143,17 @@ impl Host {
 
     /// Fails once the running call has asked for more than it may.
     pub fn check_actions(&self) -> mlua::Result<()> {
+        self.hub.try_borrow().map_or(Ok(()), |hub| self.check_actions_of(&hub))
+    }
+
+    fn check_actions_of(&self, hub: &Hub) -> mlua::Result<()> {
         let most = self.budget.limits.actions_max;
-        if self.hub.try_borrow().is_ok_and(|hub| hub.actions() > most) {
-            let problem = format!("more than {most} actions in one call (script.actions_max)");
-            return Err(mlua::Error::runtime(problem));
+        match hub.actions() > most {
+            true => Err(mlua::Error::runtime(format!(
+                "more than {most} actions in one call (script.actions_max)"
+            ))),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// Counts what is built to be sent: a copy outside the VM, of which a loop could make many.
@@ -178,7 +185,7 @@ impl Host {
     fn enter(&self, handling: Handling) {
         self.call.set(self.call.get() + 1);
         self.built.set(0);
-        self.handling.replace(handling);
+        *self.handling.borrow_mut() = handling;
         self.timers.borrow_mut().begin();
     }
 
