@@ -6,6 +6,7 @@ mod check;
 mod cidr;
 mod document;
 mod error;
+mod health;
 mod keys;
 mod layer;
 mod list;
@@ -18,11 +19,12 @@ use std::path::PathBuf;
 
 pub use cidr::{Cidr, CidrError, Cidrs};
 pub use error::{ConfigError, Origin};
+pub use health::HealthConfig;
 pub use keys::{
     Config, ControlConfig, Drain, Limits, LogConfig, LogFormat, RawConfig, ScriptConfig,
     StoreConfig, TlsConfig, WebConfig,
 };
-pub use listen::{ListenScheme, ListenUrl, ListenUrlError};
+pub use listen::{ListenAt, ListenScheme, ListenUrl, ListenUrlError};
 pub use restart::RESTART;
 pub use sources::{DEFAULT_FILE, Sources};
 

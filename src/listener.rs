@@ -1,5 +1,7 @@
 //! A bound address, and the loop that accepts on it: cheap, and never ended by an error.
 
+mod inherited;
+
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -15,9 +17,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use crate::admission::{Admission, Alarm};
-use crate::config::{ListenScheme, ListenUrl};
+use crate::config::{ListenAt, ListenScheme, ListenUrl};
 use crate::connection::Door;
 use crate::worker::Arrival;
+pub use inherited::Inherited;
 
 /// Connections that the kernel completes before they are accepted; it takes its own limit
 /// (net.core.somaxconn) where that is lower.
@@ -47,6 +50,15 @@ pub struct Listening {
 }
 
 impl Listener {
+    fn new(scheme: ListenScheme, socket: Socket) -> io::Result<Listener> {
+        socket.set_nonblocking(true)?;
+        // What is accepted inherits it (tcp(7)).
+        socket.set_tcp_nodelay(true)?;
+        let socket = TcpListener::from_std(socket.into());
+        let listening = Listening { scheme, addr: socket.local_addr()? };
+        Ok(Listener { socket: watch(socket)?, listening })
+    }
+
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         loop {
             let mut ready = ready!(self.socket.poll_read_ready(cx))?;
@@ -63,31 +75,34 @@ impl fmt::Display for Listening {
     }
 }
 
-/// Binds every address that the URL's host stands for.
+/// Binds every address that the URL's host stands for, or takes the sockets that were bound for it.
 ///
 /// # Errors
-/// Where the host is unknown or an address cannot be bound.
-pub fn bind(url: &ListenUrl) -> io::Result<Vec<Listener>> {
-    let mut addresses: Vec<SocketAddr> = (url.host.as_str(), url.port).to_socket_addrs()?.collect();
+/// Where the host is unknown, an address cannot be bound, or no such socket was handed over.
+pub fn bind(url: &ListenUrl, inherited: &mut Inherited) -> io::Result<Vec<Listener>> {
+    let sockets: Vec<Socket> = match &url.at {
+        ListenAt::Address { host, port } => open_all(host, *port)?,
+        ListenAt::Systemd(name) => inherited.take(name)?.into_iter().map(Socket::from).collect(),
+    };
+    sockets.into_iter().map(|socket| Listener::new(url.scheme, socket)).collect()
+}
+
+fn open_all(host: &str, port: u16) -> io::Result<Vec<Socket>> {
+    let mut addresses: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
     addresses.sort_unstable();
     addresses.dedup();
     if addresses.is_empty() {
         return Err(io::Error::new(io::ErrorKind::NotFound, "the host has no address"));
     }
-    addresses.into_iter().map(|addr| bind_one(url.scheme, addr)).collect()
+    addresses.into_iter().map(open).collect()
 }
 
-fn bind_one(scheme: ListenScheme, addr: SocketAddr) -> io::Result<Listener> {
+fn open(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    // What is accepted inherits it (tcp(7)).
-    socket.set_tcp_nodelay(true)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
-    let socket = TcpListener::from_std(socket.into());
-    let listening = Listening { scheme, addr: socket.local_addr()? };
-    Ok(Listener { socket: watch(socket)?, listening })
+    Ok(socket)
 }
 
 /// Its successor is unsafe, for types that change their descriptor or close it meanwhile: this one

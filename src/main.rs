@@ -14,7 +14,7 @@ use relay::config::{Config, LogConfig, LogFormat, Sources};
 use relay::log::Log;
 use relay::server::control::Control;
 use relay::server::reload::Reloader;
-use relay::server::{Server, StartError};
+use relay::server::{Server, StartError, supervisor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -144,13 +144,18 @@ fn announce(server: &Server) {
         // Whoever started the relay may have closed its output: it serves all the same.
         let _ = writeln!(out, "listening on {listening}");
     }
+    if let Some(addr) = server.health_addr() {
+        let _ = writeln!(out, "health on http://{addr}");
+    }
     let _ = out.flush();
 }
 
 /// HUP: config, certificates and script are read again. The log tells the outcome.
 async fn reload_at(mut hangup: Signal, reloader: Reloader) {
     while hangup.recv().await.is_some() {
+        supervisor::reloading();
         let _ = reloader.reload().await;
+        supervisor::ready();
     }
 }
 

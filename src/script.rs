@@ -117,7 +117,12 @@ impl Script {
     }
 
     pub fn status(&self) -> Status {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.status_board().status()
+    }
+
+    /// Where others may look while the script is served elsewhere.
+    pub fn status_board(&self) -> StatusBoard {
+        StatusBoard(Arc::clone(&self.status))
     }
 
     /// Has decided what is queued, and waits for that. Blocks: the workers must still take what
@@ -134,6 +139,16 @@ impl Script {
                 tracing::error!("the script thread had ended by a bug in relay");
             }
         }
+    }
+}
+
+/// Tells which version of the script runs.
+#[derive(Clone)]
+pub struct StatusBoard(Arc<Mutex<Status>>);
+
+impl StatusBoard {
+    pub fn status(&self) -> Status {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

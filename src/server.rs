@@ -3,11 +3,15 @@
 
 pub mod control;
 mod drain;
+mod health;
 pub mod reload;
 mod start;
+pub mod supervisor;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 
@@ -18,11 +22,12 @@ use crate::listener::{self, Listener, Listening, Reception};
 use crate::outbound::Waiting;
 use crate::script::Script;
 use crate::session::Issuer;
-use crate::worker::{self, Ended, INBOX_HAND_OVERS, Order, Plan};
+use crate::worker::{self, Ended, INBOX_HAND_OVERS, Order, Plan, Pulse};
 use drain::Crew;
+use health::{Health, Vitals};
 use reload::Reloader;
 pub use start::{StartError, terms};
-use start::{bind_all, load_certificate, raise_descriptor_limit, worker_count};
+use start::{bind_all, bind_health, load_certificate, raise_descriptor_limit, worker_count};
 
 /// A relay that listens but does not accept yet.
 pub struct Server {
@@ -35,6 +40,8 @@ pub struct Server {
     workers: Vec<JoinHandle<()>>,
     orders: watch::Sender<Order>,
     ended: mpsc::Receiver<Ended>,
+    health: Option<Health>,
+    vitals: Vitals,
 }
 
 impl Server {
@@ -47,6 +54,7 @@ impl Server {
         raise_descriptor_limit(&config)?;
         let server_config = load_certificate(&config)?;
         let listeners = bind_all(&config.listen)?;
+        let health = bind_health(&config).await?;
         let count = worker_count(config.workers);
         let config = watch::Sender::new(Arc::new(config));
         let (inboxes, outlets): (Vec<_>, Vec<_>) =
@@ -54,7 +62,8 @@ impl Server {
         let script = Script::start(terms(&config.borrow()), inboxes).map_err(StartError::Script)?;
 
         let issuer = Arc::new(Issuer::new().map_err(StartError::System)?);
-        let (orders, _) = watch::channel(Order::Run);
+        let (orders, order) = watch::channel(Order::Run);
+        let pulses: Vec<Arc<Pulse>> = (0..count).map(|_| Arc::default()).collect();
         let (tell_end, ended) = mpsc::channel(count);
         let (mut arrivals, mut workers) = (Vec::new(), Vec::new());
         let waiting = Waiting::of_workers(count);
@@ -67,6 +76,7 @@ impl Server {
                 workers: count,
                 orders: orders.subscribe(),
                 ended: tell_end.clone(),
+                pulse: Arc::clone(&pulses[usize::from(index)]),
             };
             let worker =
                 worker::start(index, plan, outlet).map_err(|e| StartError::System(e.into()))?;
@@ -75,6 +85,8 @@ impl Server {
         }
         let admission = Arc::new(Admission::new(config.subscribe()));
         let reception = Reception::new(arrivals, admission);
+        let (script_status, begun) = (script.status_board(), Instant::now());
+        let vitals = Vitals { orders: order, pulses, script: script_status, begun };
         let listening = listeners.iter().map(|listener| listener.listening).collect();
         Ok(Server {
             config,
@@ -86,6 +98,8 @@ impl Server {
             workers,
             orders,
             ended,
+            health,
+            vitals,
         })
     }
 
@@ -108,6 +122,11 @@ impl Server {
         self.config.subscribe()
     }
 
+    /// Where `/ready` and `/health` are answered, if anywhere.
+    pub fn health_addr(&self) -> Option<SocketAddr> {
+        self.health.as_ref()?.addr().ok()
+    }
+
     /// Serves until `shutdown` completes, then drains: no new connections, every message that was
     /// taken is decided, every client gets its Close 1001. What is left at the deadline
     /// (`drain.timeout_ms`) is cut.
@@ -120,6 +139,12 @@ impl Server {
             let tls = self.server_config.clone().filter(|_| scheme.tls());
             (listener, Door { plain: scheme.plain(), tls })
         });
+        // Both go on to the end of the process.
+        tokio::spawn(supervisor::feed_watchdog(self.vitals.clone()));
+        if let Some(health) = self.health {
+            tokio::spawn(health.serve(self.vitals));
+        }
+        supervisor::ready();
         tokio::select! {
             () = shutdown => {}
             () = listener::accept(served.collect(), self.reception) => {}
@@ -129,6 +154,7 @@ impl Server {
         let timeout = self.config.borrow().drain.timeout;
         tracing::info!(?timeout, "draining");
         self.script.drain();
+        supervisor::stopping(timeout);
         let mut crew = Crew::new(self.orders, self.ended, self.workers.len());
         let stopped = crew.drain(timeout).await;
         drain::join(self.script, self.workers, stopped).await;

@@ -4,6 +4,7 @@
 //! what the hub hands over, and writes each client once. It never waits for the script thread.
 
 mod drain;
+mod pulse;
 
 use std::io;
 use std::rc::Rc;
@@ -24,6 +25,7 @@ use crate::hub::Delivery;
 use crate::outbound::Waiting;
 use crate::script::{Intake, Queue};
 use crate::session::Issuer;
+pub use pulse::Pulse;
 
 /// How many hand-overs of the hub may wait for a worker; then the script thread waits for it.
 pub const INBOX_HAND_OVERS: usize = 64;
@@ -69,6 +71,8 @@ pub struct Plan {
     pub orders: watch::Receiver<Order>,
     /// Told once when the worker has ended, whatever ended it.
     pub ended: mpsc::Sender<Ended>,
+    /// Beats once a second.
+    pub pulse: Arc<Pulse>,
 }
 
 /// That a worker has ended: how its clients have parted, or `None` where a panic ended it.
@@ -125,7 +129,7 @@ async fn run(
     let home = Rc::new(Home::new(index, &config, intake, plan.issuer, plan.waiting));
     // Tasks of their own: nothing that keeps the turns busy may put them off.
     tokio::task::spawn_local(welcome_all(Rc::clone(&home), accepted));
-    tokio::task::spawn_local(tick(Rc::clone(&home)));
+    tokio::task::spawn_local(tick(Rc::clone(&home), plan.pulse));
     let turns = async {
         loop {
             tokio::select! {
@@ -188,7 +192,7 @@ fn turn(home: &Home, first: Vec<Delivery>, inbox: &mut mpsc::Receiver<Vec<Delive
     shard.flush();
 }
 
-async fn tick(home: Rc<Home>) {
+async fn tick(home: Rc<Home>, pulse: Arc<Pulse>) {
     let mut tick = tokio::time::interval(TICK);
     // A worker that was late has not been listening either.
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -196,7 +200,9 @@ async fn tick(home: Rc<Home>) {
         tick.tick().await;
         // While the script has no room for more, nobody is read from.
         let listening = home.intake.has_room();
-        home.shard.borrow().tick(listening);
+        let shard = home.shard.borrow();
+        shard.tick(listening);
+        pulse.beat(shard.len());
     }
 }
 

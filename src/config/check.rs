@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::error::{ConfigError, Origin, closest, dotted, quoted};
 use super::keys::{Config, Limits};
-use super::listen::ListenUrl;
+use super::listen::{ListenAt, ListenUrl};
 use super::sources::Layers;
 
 /// Sizes end at 1 TiB and counts at 100 million, far above any machine, so that sums of them
@@ -158,13 +158,13 @@ fn check_listen(config: &Config) -> Option<Problem> {
         );
     }
     let mut seen = HashSet::new();
-    let twice = |url: &ListenUrl| url.port != 0 && !seen.insert((url.host.clone(), url.port));
+    let twice = |url: &ListenUrl| match &url.at {
+        ListenAt::Address { port: 0, .. } => false,
+        at => !seen.insert(at.clone()),
+    };
     let index = config.listen.iter().position(twice)?;
-    let url = &config.listen[index];
-    let text = format!(
-        "a second listener on {}:{}; any:// takes all kinds on one port",
-        url.host, url.port
-    );
+    let at = &config.listen[index].at;
+    let text = format!("a second listener on {at}; any:// takes all kinds on one port");
     problem(&[&format!("listen.{index}")], text)
 }
 

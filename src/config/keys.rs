@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::cidr::Cidrs;
+use super::health::HealthConfig;
 use super::listen::{self, ListenUrl};
 
 /// The whole config. Serialised, it has the shape of `relay.toml`.
@@ -27,6 +28,8 @@ pub struct Config {
     pub tls: TlsConfig,
     /// How commands reach the relay that runs.
     pub control: ControlConfig,
+    /// Where load balancers ask.
+    pub health: HealthConfig,
     /// What is logged, and how.
     pub log: LogConfig,
     /// WebSocket clients.
@@ -50,6 +53,7 @@ impl Default for Config {
             script: ScriptConfig::default(),
             tls: TlsConfig::default(),
             control: ControlConfig::default(),
+            health: HealthConfig::default(),
             log: LogConfig::default(),
             web: WebConfig::default(),
             raw: RawConfig::default(),

@@ -37,15 +37,25 @@ pub enum ListenScheme {
     Any,
 }
 
-/// The address of a listener: `scheme://host:port`.
+/// The address of a listener: `scheme://host:port`, or `scheme://systemd:name`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ListenUrl {
     /// What the listener takes.
     pub scheme: ListenScheme,
-    /// An IPv4 address, an IPv6 address without its brackets, or a name.
-    pub host: String,
-    /// The TCP port. 0: the system chooses a free one.
-    pub port: u16,
+    pub at: ListenAt,
+}
+
+/// Where a listener is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ListenAt {
+    Address {
+        /// An IPv4 address, an IPv6 address without its brackets, or a name.
+        host: String,
+        /// The TCP port. 0: the system chooses a free one.
+        port: u16,
+    },
+    /// The sockets that systemd opened under this name.
+    Systemd(String),
 }
 
 /// Why a text is no [`ListenUrl`], and what to write instead where that is known.
@@ -68,7 +78,8 @@ impl ListenScheme {
 impl Default for ListenUrl {
     /// Every kind of client, from this machine only: who opens it to the network says so.
     fn default() -> Self {
-        ListenUrl { scheme: ListenScheme::Any, host: "127.0.0.1".to_owned(), port: 8083 }
+        let at = ListenAt::Address { host: "127.0.0.1".to_owned(), port: 8083 };
+        ListenUrl { scheme: ListenScheme::Any, at }
     }
 }
 
@@ -87,8 +98,12 @@ impl FromStr for ListenUrl {
         if rest.contains('@') {
             return Err(wrong("has a user: a listener knows none".to_owned()));
         }
+        if let Some(name) = rest.strip_prefix("systemd:").filter(|name| is_socket_name(name)) {
+            return Ok(ListenUrl { scheme, at: ListenAt::Systemd(name.to_owned()) });
+        }
         let (host, port) = split_port(rest).map_err(wrong)?;
-        Ok(ListenUrl { scheme, host: parse_host(host).map_err(wrong)?, port })
+        let host = parse_host(host).map_err(wrong)?;
+        Ok(ListenUrl { scheme, at: ListenAt::Address { host, port } })
     }
 }
 
@@ -102,6 +117,12 @@ fn parse_scheme(text: &str) -> Result<ListenScheme, String> {
         Some(meant) => Err(format!("has an unknown scheme; did you mean {meant}://?")),
         None => Err("has an unknown scheme; there are ws, wss, tcp, ssl and any".to_owned()),
     }
+}
+
+/// A `FileDescriptorName=`, of which one that is a number would be a port.
+fn is_socket_name(text: &str) -> bool {
+    let may_be = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    text.bytes().all(may_be) && text.bytes().any(|byte| !byte.is_ascii_digit())
 }
 
 /// Splits `host:port` behind the host, which for IPv6 is in brackets because it has colons itself.
@@ -165,9 +186,16 @@ impl fmt::Display for ListenScheme {
 
 impl fmt::Display for ListenUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "{}://[{}]:{}", self.scheme, self.host, self.port),
-            false => write!(f, "{}://{}:{}", self.scheme, self.host, self.port),
+        write!(f, "{}://{}", self.scheme, self.at)
+    }
+}
+
+impl fmt::Display for ListenAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenAt::Address { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            ListenAt::Address { host, port } => write!(f, "{host}:{port}"),
+            ListenAt::Systemd(name) => write!(f, "systemd:{name}"),
         }
     }
 }
@@ -198,17 +226,19 @@ mod tests {
         for (text, host, port, plain, tls) in [
             ("ws://0.0.0.0:80", "0.0.0.0", 80, true, false),
             ("tcp://localhost:0", "localhost", 0, true, false),
+            ("ws://systemd:80", "systemd", 80, true, false),
             ("wss://relay.example.org:443", "relay.example.org", 443, false, true),
             ("ssl://[::1]:8083", "::1", 8083, false, true),
             ("any://my_host-1:65535", "my_host-1", 65535, true, true),
         ] {
             let url: ListenUrl = text.parse().expect(text);
-            assert_eq!(
-                (&*url.host, url.port, url.scheme.plain(), url.scheme.tls()),
-                (host, port, plain, tls)
-            );
+            assert_eq!((url.scheme.plain(), url.scheme.tls()), (plain, tls));
+            assert_eq!(url.at, ListenAt::Address { host: host.to_owned(), port });
             assert_eq!(url.to_string(), text);
         }
+        let inherited: ListenUrl = "any://systemd:relay-1.socket".parse().expect("a name");
+        assert_eq!(inherited.at, ListenAt::Systemd("relay-1.socket".to_owned()));
+        assert_eq!(inherited.to_string(), "any://systemd:relay-1.socket");
         assert_eq!(
             "WSS://[0:0::1]:1".parse::<ListenUrl>().expect("valid").to_string(),
             "wss://[::1]:1"
@@ -228,6 +258,8 @@ mod tests {
             ("ws://a", "no port"),
             ("ws://[::1]", "no port"),
             ("ws://a:", "ports are"),
+            ("ws://systemd:", "ports are"),
+            ("ws://systemd:a b", "ports are"),
             ("ws://a:+1", "ports are"),
             ("ws://a:65536", "ports are"),
             ("ws://a:1/", "has a path"),

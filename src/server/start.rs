@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::health::Health;
 use crate::admission::GOODBYES_MAX;
 use crate::config::{Config, ListenUrl};
 use crate::hub::HubLimits;
-use crate::listener::{self, Listener};
+use crate::listener::{self, Inherited, Listener};
 use crate::message::MessageLimits;
 use crate::script::{BroadcastLimits, Budgets, LoadError, Terms};
 use crate::transport::tls::{self, TlsError};
@@ -77,9 +78,9 @@ pub fn load_certificate(config: &Config) -> Result<Option<Arc<rustls::ServerConf
 }
 
 pub fn bind_all(urls: &[ListenUrl]) -> Result<Vec<Listener>, StartError> {
-    let mut listeners = Vec::new();
+    let (mut listeners, mut inherited) = (Vec::new(), Inherited::from_env());
     for url in urls {
-        let bound = listener::bind(url)
+        let bound = listener::bind(url, &mut inherited)
             .map_err(|error| StartError::Bind { url: url.to_string(), error })?;
         listeners.extend(bound);
     }
@@ -99,4 +100,11 @@ pub fn raise_descriptor_limit(config: &Config) -> Result<(), StartError> {
         true => Ok(()),
         false => Err(StartError::Descriptors { connections, descriptors }),
     }
+}
+
+/// Binds the address where the relay tells how it is.
+pub async fn bind_health(config: &Config) -> Result<Option<Health>, StartError> {
+    let Some(addr) = config.health.listen else { return Ok(None) };
+    let bind_error = |error| StartError::Bind { url: format!("http://{addr}"), error };
+    Health::bind(addr).await.map(Some).map_err(bind_error)
 }

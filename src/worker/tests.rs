@@ -75,6 +75,7 @@ impl Stage {
             workers: 1,
             orders: order,
             ended,
+            pulse: Arc::default(),
         };
         Stage {
             begun: Instant::now(),

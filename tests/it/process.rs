@@ -26,9 +26,30 @@ pub struct Process {
 impl Process {
     /// The relay with the shipped config and these flags.
     pub fn relay(flags: &[&str]) -> Process {
-        let config = shipped("relay.toml").display().to_string();
-        // A flag's path starts from the current directory, which is not the repository.
-        Process::start(&[&["--config", &config], &IN_ITS_DIRECTORY[..], flags].concat(), &[])
+        Process::relay_with(flags, &[])
+    }
+
+    /// The same with these variables in its environment.
+    pub fn relay_with(flags: &[&str], environment: &[(&str, &str)]) -> Process {
+        let directory = TempDir::new();
+        let mut command = binary(&directory);
+        command.envs(environment.iter().copied()).stdin(Stdio::null());
+        Process::spawn(command, &with_shipped(flags), directory)
+    }
+
+    /// The same, started by these lines of a shell, which has the binary as `$0`, its flags as `$@`,
+    /// and this standard input.
+    pub fn under(
+        lines: &str,
+        flags: &[&str],
+        stdin: Stdio,
+        environment: &[(&str, &str)],
+    ) -> Process {
+        let directory = TempDir::new();
+        let mut command = Command::new("sh");
+        command.args(["-c", lines, env!("CARGO_BIN_EXE_relay")]).current_dir(directory.file("."));
+        command.envs(environment.iter().copied()).stdin(stdin);
+        Process::spawn(command, &with_shipped(flags), directory)
     }
 
     /// The relay with these flags and files in its directory only.
@@ -38,12 +59,17 @@ impl Process {
             directory.write(name, text);
         }
         let mut command = binary(&directory);
-        command.args(flags).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::null());
+        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        Process::spawn(command, &flags, directory)
+    }
+
+    fn spawn(mut command: Command, flags: &[String], directory: TempDir) -> Process {
+        command.args(flags).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the relay's binary");
         let stdout = Lines::of(child.stdout.take().expect("piped"));
         let stderr = Lines::of(child.stderr.take().expect("piped"));
-        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        Process { child, stdout, stderr, flags, directory }
+        Process { child, stdout, stderr, flags: flags.to_vec(), directory }
     }
 
     /// Runs a command with the flags and in the directory of this relay; its exit code, output and
@@ -164,6 +190,14 @@ impl Process {
         self.stderr.wait();
         (code, self.stdout.text_from(0), self.stderr.text_from(0))
     }
+}
+
+/// These flags behind those that name the shipped config, whose paths would start from the
+/// repository.
+fn with_shipped(flags: &[&str]) -> Vec<String> {
+    let config = shipped("relay.toml").display().to_string();
+    let all = [&["--config", &config], &IN_ITS_DIRECTORY[..], flags].concat();
+    all.into_iter().map(str::to_owned).collect()
 }
 
 fn told(output: Output) -> (Option<i32>, String, String) {

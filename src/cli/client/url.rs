@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::config::{ListenScheme, ListenUrl};
+use crate::config::{ListenAt, ListenScheme, ListenUrl};
 use crate::session::Scheme;
 
 /// Where a client connects, and how.
@@ -51,7 +51,7 @@ impl FromStr for RemoteUrl {
             return Err("its path holds what a path cannot".to_owned());
         }
         let front = with_port(front);
-        let ListenUrl { scheme, host, port } =
+        let ListenUrl { scheme, at } =
             front.parse::<ListenUrl>().map_err(|error| error.to_string())?;
         let scheme = match scheme {
             ListenScheme::Ws => Scheme::Ws,
@@ -61,6 +61,9 @@ impl FromStr for RemoteUrl {
             ListenScheme::Any => {
                 return Err("any is a listener's: a client says ws, wss, tcp or ssl".to_owned());
             }
+        };
+        let ListenAt::Address { host, port } = at else {
+            return Err("a socket of systemd is a listener's: write HOST:PORT".to_owned());
         };
         if port == 0 {
             return Err("its port is 0, where nothing listens".to_owned());

@@ -1,0 +1,36 @@
+//! What a worker tells of itself once a second, to whoever asks how the relay is.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// Written by the worker's tick, read by anybody.
+pub struct Pulse {
+    since: Instant,
+    beat_ms: AtomicU64,
+    clients: AtomicUsize,
+}
+
+impl Default for Pulse {
+    fn default() -> Pulse {
+        Pulse { since: Instant::now(), beat_ms: AtomicU64::new(0), clients: AtomicUsize::new(0) }
+    }
+}
+
+impl Pulse {
+    pub(super) fn beat(&self, clients: usize) {
+        let now = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.beat_ms.store(now, Relaxed);
+        self.clients.store(clients, Relaxed);
+    }
+
+    /// How long ago it was last heard of. More than a few seconds is a worker that hangs, which only
+    /// a bug in relay can make it do.
+    pub fn age(&self) -> Duration {
+        self.since.elapsed().saturating_sub(Duration::from_millis(self.beat_ms.load(Relaxed)))
+    }
+
+    /// The clients it had then, those included that are being closed.
+    pub fn clients(&self) -> usize {
+        self.clients.load(Relaxed)
+    }
+}
