@@ -4,6 +4,7 @@
 //! what the hub hands over, and writes each client once. It never waits for the script thread.
 
 mod drain;
+mod inbox;
 mod pulse;
 
 use std::io;
@@ -25,6 +26,7 @@ use crate::hub::Delivery;
 use crate::outbound::Waiting;
 use crate::script::{Intake, Queue};
 use crate::session::Issuer;
+use inbox::Inbox;
 pub use pulse::Pulse;
 
 /// How many hand-overs of the hub may wait for a worker; then the script thread waits for it.
@@ -33,6 +35,13 @@ pub const INBOX_HAND_OVERS: usize = 64;
 /// Hand-overs of accepted sockets that wait for a worker; then the listeners wait. The sockets in
 /// them have their places.
 const ARRIVALS: usize = 64;
+
+/// A turn waits for one more pass of the event loop for each so many clients that it writes to: a
+/// write costs about as much as a pass.
+const WRITES_PER_PASS: usize = 16;
+
+/// The first pass finds out which connections have something to read, and the second reads it.
+const PASSES_TO_READ: usize = 2;
 
 /// How often stalled and silent clients are looked for.
 const TICK: Duration = Duration::from_secs(1);
@@ -121,8 +130,9 @@ async fn run(
     index: u16,
     plan: Plan,
     accepted: mpsc::Receiver<Vec<Arrival>>,
-    mut inbox: mpsc::Receiver<Vec<Delivery>>,
+    inbox: mpsc::Receiver<Vec<Delivery>>,
 ) -> Partings {
+    let mut inbox = Inbox::new(inbox);
     let (mut orders, mut configs) = (plan.orders, plan.config);
     let config = Arc::clone(&configs.borrow_and_update());
     let intake = Intake::new(plan.queue, plan.workers, &config.limits);
@@ -148,10 +158,10 @@ async fn run(
                     home.adopt(&config);
                 }
                 () = std::future::poll_fn(|cx| home.intake.poll_hand_over(cx)) => {}
-                hand_over = inbox.recv() => match hand_over {
-                    Some(first) => turn(&home, first, &mut inbox),
+                filled = inbox.filled(&home.intake) => match filled {
+                    true => turn(&home, &mut inbox).await,
                     // The script thread is gone: nothing can be decided any more.
-                    None => return,
+                    false => return,
                 },
                 () = home.emptied(), if home.is_draining() => return,
             }
@@ -168,28 +178,39 @@ async fn run(
 }
 
 /// One turn: takes what the hub has handed over, up to what is written at once, and writes it.
-fn turn(home: &Home, first: Vec<Delivery>, inbox: &mut mpsc::Receiver<Vec<Delivery>>) {
+async fn turn(home: &Home, inbox: &mut Inbox) {
+    gather(home, inbox).await;
     let mut shard = home.shard.borrow_mut();
     // A turn that has grown to a flush of its own is long enough.
     let flushes = shard.flushes();
-    let mut next = Some(first);
-    while let Some(hand_over) = next {
+    while shard.flushes() == flushes
+        && let Some(hand_over) = inbox.next()
+    {
         for delivery in hand_over {
-            match delivery {
-                Delivery::Decided { bytes, .. } | Delivery::Aside { bytes, aside: true } => {
-                    home.intake.give_back(bytes);
-                }
-                Delivery::Aside { bytes, aside: false } => home.intake.take(bytes),
-                _ => {}
-            }
             shard.apply(delivery);
         }
-        if shard.flushes() > flushes {
-            break;
-        }
-        next = inbox.try_recv().ok();
     }
     shard.flush();
+}
+
+/// Lets a turn that is going to write to many gather what is about to be decided, so that one write
+/// carries it: what the connections have to say is read and handed over first, and while the script
+/// has messages of theirs, some more passes of the event loop go by. They are counted against the
+/// writes, and cost a small part of them at most, whatever the script does.
+async fn gather(home: &Home, inbox: &mut Inbox) {
+    inbox.take_all(&home.intake);
+    let mut passes = 0;
+    while inbox.broadcasts()
+        && passes < home.shard.borrow().receivers() / WRITES_PER_PASS
+        && (passes < PASSES_TO_READ || home.intake.awaits_decisions())
+    {
+        // The script's thread may be waiting for this very core.
+        thread::yield_now();
+        tokio::task::yield_now().await;
+        home.intake.hand_over();
+        inbox.take_all(&home.intake);
+        passes += 1;
+    }
 }
 
 async fn tick(home: Rc<Home>, pulse: Arc<Pulse>) {

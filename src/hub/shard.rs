@@ -65,6 +65,11 @@ impl Shard {
         self.links.len()
     }
 
+    /// How many clients receive broadcasts.
+    pub fn receivers(&self) -> usize {
+        self.members.len()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.links.is_empty()
     }

@@ -66,6 +66,11 @@ impl Intake {
         self.messages.get() > 0 && self.bytes.get() > 0
     }
 
+    /// Whether anything that was submitted is not decided yet.
+    pub fn awaits_decisions(&self) -> bool {
+        self.messages.get() < self.share.get().messages
+    }
+
     /// Has the task woken when there is room again.
     pub fn wake_when_room(&self, waker: &Waker) {
         let mut waiting = self.waiting.borrow_mut();
@@ -112,13 +117,21 @@ impl Intake {
 
     /// The end of a turn: hands over what was gathered. Ready where there was anything.
     pub fn poll_hand_over(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut gathered = self.gathered.borrow_mut();
-        if gathered.is_empty() {
-            self.turn.replace(Some(cx.waker().clone()));
-            return Poll::Pending;
+        if self.hand_over() {
+            return Poll::Ready(());
         }
-        self.queue.push(&mut gathered);
-        Poll::Ready(())
+        self.turn.replace(Some(cx.waker().clone()));
+        Poll::Pending
+    }
+
+    /// Hands over what was gathered; `false` where that is nothing.
+    pub fn hand_over(&self) -> bool {
+        let mut gathered = self.gathered.borrow_mut();
+        let any = !gathered.is_empty();
+        if any {
+            self.queue.push(&mut gathered);
+        }
+        any
     }
 }
 
