@@ -106,7 +106,7 @@ fn client(hub: &Rc<RefCell<Hub>>, serial: u32) -> Rc<Client> {
         path: "/".to_owned(),
         headers: [("host", "localhost")].into_iter().collect(),
         ident: None,
-        issued_uuid: format!("issued-{serial}"),
+        issued_uuid: format!("issued-{serial}").into(),
     });
     hub.begin();
     hub.register(&client, &format!("page-{serial}")).expect("a free name");

@@ -129,7 +129,7 @@ impl Hub {
     /// it, registered or not; its ident too, if it is a backend and the first to ask for it.
     pub fn connect(&mut self, info: ClientInfo) -> Rc<Client> {
         let id = info.id;
-        self.uuids.claim(&Arc::from(info.issued_uuid.as_str()), id);
+        self.uuids.claim(&info.issued_uuid, id);
         let ident = info.ident.as_deref().filter(|_| info.kind == ClientKind::Backend);
         let ident = ident.and_then(|ident| self.claim_ident(ident, id));
         let client = Client::new(info, ident);
@@ -238,7 +238,11 @@ impl Hub {
         if uuid.is_empty() || uuid.len() > self.limits.name_bytes_max {
             return Err(RegisterError::Invalid);
         }
-        let (uuid, id): (Arc<str>, _) = (Arc::from(uuid), client.id());
+        let id = client.id();
+        let uuid = match &client.info.issued_uuid {
+            issued if uuid == &**issued => Arc::clone(issued),
+            _ => Arc::from(uuid),
+        };
         if !self.uuids.claim(&uuid, id) {
             self.actions.push(Action::ClaimFailed { client: Rc::clone(client) });
             return Err(RegisterError::Taken);
@@ -255,7 +259,7 @@ impl Hub {
 
     /// Releases a uuid the client is no longer registered under; the issued one stays its own.
     fn release_chosen(&mut self, client: &Client, uuid: &str) {
-        if uuid != client.info.issued_uuid {
+        if uuid != &*client.info.issued_uuid {
             self.uuids.release(uuid, client.id());
         }
     }

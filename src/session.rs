@@ -2,6 +2,7 @@
 //! Plain data that travels from the I/O worker that owns the socket to the script thread.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ring::hmac;
@@ -79,7 +80,7 @@ pub struct ClientInfo {
     /// The name a backend asked to be addressed by (`Ident`); never empty.
     pub ident: Option<String>,
     /// The uuid that `ready` tells the client. A bearer secret.
-    pub issued_uuid: String,
+    pub issued_uuid: Arc<str>,
 }
 
 /// Issues the uuids of new connections: a version 4 uuid, a dot, and 16 bytes (in hex) of its
@@ -99,7 +100,7 @@ impl Issuer {
         Ok(Issuer { key, issued: AtomicU64::new(0) })
     }
 
-    pub fn issue(&self) -> String {
+    pub fn issue(&self) -> Arc<str> {
         let number = self.issued.fetch_add(1, Ordering::Relaxed);
         // Of another length than a uuid, so that no number has the HMAC of one.
         let drawn = hmac::sign(&self.key, &number.to_be_bytes());
@@ -120,7 +121,7 @@ impl Issuer {
         for byte in &tag.as_ref()[..16] {
             push_hex(&mut text, *byte);
         }
-        text
+        text.into()
     }
 }
 

@@ -25,7 +25,7 @@ fn info(serial: u64, kind: ClientKind, ident: Option<&str>) -> ClientInfo {
         path: "/".to_owned(),
         headers: Default::default(),
         ident: ident.map(str::to_owned),
-        issued_uuid: format!("issued-{serial}"),
+        issued_uuid: format!("issued-{serial}").into(),
     }
 }
 

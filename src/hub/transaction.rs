@@ -110,7 +110,7 @@ impl Hub {
     fn reinstate(&mut self, client: &Client) {
         let id = client.id();
         client.standing.set(Standing::Connected);
-        self.uuids.claim(&Arc::from(client.info.issued_uuid.as_str()), id);
+        self.uuids.claim(&client.info.issued_uuid, id);
         if let Some(uuid) = client.uuid.borrow().as_ref() {
             self.uuids.claim(uuid, id);
             self.registered[usize::from(id.worker)] += 1;

@@ -87,7 +87,7 @@ pub fn info(serial: u64, kind: ClientKind, path: &str, ident: Option<&str>) -> C
         path: path.to_owned(),
         headers: [("host", "a"), ("x-list", "1"), ("x-list", "2")].into_iter().collect(),
         ident: ident.map(str::to_owned),
-        issued_uuid: format!("i-{serial}"),
+        issued_uuid: format!("i-{serial}").into(),
     }
 }
 

@@ -42,7 +42,7 @@ async fn connected(config: Config) -> (TcpStream, Rc<Link>, Drive) {
         ident: None,
         path: "/".to_owned(),
         headers: Headers::default(),
-        issued_uuid: String::new(),
+        issued_uuid: "".into(),
     };
     let membership = Membership::new(Rc::clone(&home), info);
     (peer, Rc::clone(&link), Drive::new(home, link, decoder, membership))

@@ -68,7 +68,7 @@ fn fields(registry: &mut UserDataRegistry<ClientHandle>) {
         client.0.uuid().map(|uuid| lua.create_string(&*uuid)).transpose()
     });
     registry.add_field_method_get("issued_uuid", |lua, client| {
-        lua.create_string(&client.0.info.issued_uuid)
+        lua.create_string(&*client.0.info.issued_uuid)
     });
     registry.add_field_method_get("headers", |lua, client| {
         let headers = lua.create_table()?;

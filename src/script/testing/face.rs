@@ -58,7 +58,7 @@ impl UserData for Fake {
             fake.guest().client.uuid().map(|uuid| lua.create_string(&*uuid)).transpose()
         });
         fields.add_field_method_get("issued_uuid", |lua, fake| {
-            lua.create_string(&fake.guest().client.info.issued_uuid)
+            lua.create_string(&*fake.guest().client.info.issued_uuid)
         });
         fields.add_field_method_get("closed", |_, fake| Ok(fake.guest().closed));
         fields.add_field_method_get("ready", |lua, fake| {

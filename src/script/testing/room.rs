@@ -90,7 +90,7 @@ impl Room {
             path: arrival.path.unwrap_or_else(|| "/".to_owned()),
             headers: Headers::from_wire(headers),
             ident: arrival.ident.filter(|ident| !ident.is_empty()),
-            issued_uuid: format!("issued-{}", number + 1),
+            issued_uuid: format!("issued-{}", number + 1).into(),
         };
         // Known to the hub before the deliveries that `on.connect` causes are looked at.
         let mut events = VecDeque::from([Event::Connected(Box::new(info))]);
