@@ -6,7 +6,9 @@ mod handshake;
 mod home;
 mod membership;
 
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -27,44 +29,71 @@ use crate::transport::Transport;
 /// How much of what a refused peer still sends is read, so that it gets to read its answer.
 const REFUSED_BYTES_MAX: usize = 64 * 1024;
 
-/// Serves one accepted socket to its end, which is in its place.
-pub async fn serve(tcp: TcpStream, door: Door, home: Rc<Home>, place: &mut Place) {
-    // The handshake's future is large and short-lived; what stays is small.
-    let admitted = Box::pin(knock(tcp, door, &home, place)).await;
+/// Takes an accepted socket through its handshake; `place` is held until it is closed.
+pub async fn welcome(tcp: TcpStream, door: Door, home: Rc<Home>, mut place: Place) {
+    let admitted = knock(tcp, door, &home, &mut place).await;
     place.settle();
-    let peer = place.addr();
-    let Some(admitted) = admitted else { return };
-    let Admitted { transport, scheme, kind, head, rest, opening } = admitted;
-    let bytes_max = home.config().limits.message_bytes_max;
-    let encoding = Encoding::from(scheme);
-    let mut decoder = match encoding {
-        Encoding::WebSocket => Decoder::websocket(bytes_max),
-        Encoding::Raw => Decoder::raw(bytes_max),
-    };
-    decoder.keep(&rest);
-    let link = home.shard.borrow_mut().insert(kind, encoding, transport, opening);
-    let seat = Seat::new(Rc::clone(&home), Rc::clone(&link));
-    let info = ClientInfo {
-        id: link.id,
-        kind,
-        scheme,
-        addr: peer,
-        ident: head.headers.get("ident").filter(|ident| !ident.is_empty()).map(str::to_owned),
-        path: head.path,
-        headers: head.headers,
-        issued_uuid: home.issuer.issue(),
-    };
-    tracing::debug!(session = link.id.serial, %peer, scheme = scheme.name(), "connected");
-    link.submitted(0);
-    let membership = Membership::new(Rc::clone(&home), info);
-    let reason = Drive::new(Rc::clone(&home), link, decoder, membership).await;
-    home.count_parting(&seat.link, &reason);
-    let session = seat.link.id.serial;
-    // A macro's level is a constant.
-    match reason.level() {
-        Level::ERROR => tracing::error!(session, %peer, reason = reason.label(), "closed"),
-        Level::WARN => tracing::warn!(session, %peer, reason = reason.label(), "closed"),
-        _ => tracing::debug!(session, %peer, reason = reason.label(), "closed"),
+    if let Some(admitted) = admitted {
+        // A task of its own: the handshake's is large and short-lived, what stays is small.
+        drop(tokio::task::spawn_local(Life::begin(admitted, &home, place)));
+    }
+}
+
+/// A connection after its handshake, to its end.
+struct Life {
+    // Dropped in this order: it leaves the hub before its seat is free, and its place is free when
+    // its socket is closed.
+    drive: Drive,
+    seat: Seat,
+    place: Place,
+}
+
+impl Life {
+    fn begin(admitted: Admitted, home: &Rc<Home>, place: Place) -> Life {
+        let Admitted { transport, scheme, kind, head, rest, opening } = admitted;
+        let peer = place.addr();
+        let bytes_max = home.config().limits.message_bytes_max;
+        let encoding = Encoding::from(scheme);
+        let mut decoder = match encoding {
+            Encoding::WebSocket => Decoder::websocket(bytes_max),
+            Encoding::Raw => Decoder::raw(bytes_max),
+        };
+        decoder.keep(&rest);
+        let link = home.shard.borrow_mut().insert(kind, encoding, transport, opening);
+        let seat = Seat::new(Rc::clone(home), Rc::clone(&link));
+        let info = ClientInfo {
+            id: link.id,
+            kind,
+            scheme,
+            addr: peer,
+            ident: head.headers.get("ident").filter(|ident| !ident.is_empty()).map(str::to_owned),
+            path: head.path,
+            headers: head.headers,
+            issued_uuid: home.issuer.issue(),
+        };
+        tracing::debug!(session = link.id.serial, %peer, scheme = scheme.name(), "connected");
+        link.submitted(0);
+        let membership = Membership::new(Rc::clone(home), info);
+        let drive = Drive::new(Rc::clone(home), link, decoder, membership);
+        Life { drive, seat, place }
+    }
+}
+
+impl Future for Life {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let reason = ready!(Pin::new(&mut self.drive).poll(cx));
+        let Seat { home, link } = &self.seat;
+        home.count_parting(link, &reason);
+        let (session, peer) = (link.id.serial, self.place.addr());
+        // A macro's level is a constant.
+        match reason.level() {
+            Level::ERROR => tracing::error!(session, %peer, reason = reason.label(), "closed"),
+            Level::WARN => tracing::warn!(session, %peer, reason = reason.label(), "closed"),
+            _ => tracing::debug!(session, %peer, reason = reason.label(), "closed"),
+        }
+        Poll::Ready(())
     }
 }
 
@@ -73,7 +102,9 @@ async fn knock(tcp: TcpStream, door: Door, home: &Home, place: &mut Place) -> Op
     let config = home.config();
     let limits = &config.limits;
     let overrun = place.overrun();
-    let admitted = timeout(limits.handshake_timeout, admit(tcp, place, &door, home));
+    // Boxed, because each future that it goes through would have room for it.
+    let admitted = Box::pin(admit(tcp, place, &door, home));
+    let admitted = timeout(limits.handshake_timeout, admitted);
     let admitted = home.unless_draining(async {
         tokio::select! {
             outcome = admitted => Some(outcome),
@@ -93,16 +124,16 @@ async fn knock(tcp: TcpStream, door: Door, home: &Home, place: &mut Place) -> Op
                 tracing::debug!(%peer, text = refused.text(), "refused");
                 let farewell = Encoding::from(admitted.scheme).farewell(&refused.reason());
                 let last = [&admitted.opening[..], &farewell].concat();
-                answer(admitted.transport, &last, limits.linger_timeout).await;
+                Box::pin(answer(admitted.transport, &last, limits.linger_timeout)).await;
             }
         },
         Ok(Err(NotAdmitted::Refused(transport, refusal))) => {
             tracing::debug!(%peer, status = refusal.status, text = refusal.text, "refused");
-            answer(transport, &refusal.response(), limits.linger_timeout).await;
+            Box::pin(answer(transport, &refusal.response(), limits.linger_timeout)).await;
         }
         Ok(Err(NotAdmitted::Served(transport))) => {
             tracing::debug!(%peer, "served the test page");
-            answer(transport, &[], limits.linger_timeout).await;
+            Box::pin(answer(transport, &[], limits.linger_timeout)).await;
         }
         Ok(Err(NotAdmitted::Failed(error))) => tracing::debug!(%peer, %error, "handshake failed"),
         Err(_) => tracing::debug!(%peer, "handshake timed out"),

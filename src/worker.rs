@@ -21,7 +21,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::admission::Place;
 use crate::config::Config;
-use crate::connection::{Door, Home, Partings, serve};
+use crate::connection::{self, Door, Home, Partings};
 use crate::hub::Delivery;
 use crate::outbound::Waiting;
 use crate::script::{Intake, Queue};
@@ -236,7 +236,7 @@ async fn welcome_all(home: Rc<Home>, mut accepted: mpsc::Receiver<Vec<Arrival>>)
 }
 
 fn welcome(home: &Rc<Home>, arrival: Arrival) {
-    let Arrival { tcp, door, mut place } = arrival;
+    let Arrival { tcp, door, place } = arrival;
     let tcp = match TcpStream::from_std(tcp) {
         Ok(tcp) => tcp,
         Err(error) => {
@@ -244,12 +244,7 @@ fn welcome(home: &Rc<Home>, arrival: Arrival) {
         }
     };
     let home = Rc::clone(home);
-    let served = tokio::task::spawn_local(async move {
-        serve(tcp, door, home, &mut place).await;
-        // Behind its socket.
-        drop(place);
-    });
-    drop(served);
+    drop(tokio::task::spawn_local(connection::welcome(tcp, door, home, place)));
 }
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ pub async fn admit(
     newcomer.introduction().await?;
     let mut kind = newcomer.sniff(door.tls.is_some(), door.plain).await?;
     if let (Sniff::Tls, Some(tls)) = (kind, &door.tls) {
-        newcomer = newcomer.start_tls(tls).await?;
+        newcomer = Box::pin(newcomer.start_tls(tls)).await?;
         kind = newcomer.sniff(false, true).await?;
     }
     match kind {

@@ -37,7 +37,7 @@ impl Drop for Membership {
 
 /// A connection's place in its worker's shard, held as long as there is anything to write to it.
 pub struct Seat {
-    home: Rc<Home>,
+    pub home: Rc<Home>,
     pub link: Rc<Link>,
 }
 
