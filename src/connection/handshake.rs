@@ -151,7 +151,7 @@ impl Newcomer<'_> {
 
     async fn upgrade(mut self) -> Result<Admitted, NotAdmitted> {
         let bytes_max = self.home.config().limits.header_bytes_max;
-        let (request, used) = loop {
+        let (mut request, used) = loop {
             match head::parse_http(&self.input, bytes_max) {
                 Ok(Some(parsed)) => break parsed,
                 Ok(None) => self.read().await?,
@@ -183,6 +183,7 @@ impl Newcomer<'_> {
             Ok(upgrade) => upgrade.response.into_boxed_slice(),
             Err(refusal) => return Err(NotAdmitted::Refused(self.transport, refusal)),
         };
+        request.head.headers.retain(|name| !head::OF_THE_UPGRADE.contains(&name));
         let php = request.head.headers.get("client-type").is_some_and(|is| is == "php");
         if !php {
             return Ok(self.admitted(true, ClientKind::Web, request.head, opening));

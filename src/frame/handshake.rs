@@ -17,6 +17,10 @@ const HEADERS_MAX: usize = 64;
 const SINGLE: [&str; 5] =
     ["host", "sec-websocket-key", "sec-websocket-version", "origin", "content-length"];
 
+/// Headers that every upgrade has and that tell nothing once it is granted.
+pub const OF_THE_UPGRADE: [&str; 4] =
+    ["connection", "upgrade", "sec-websocket-key", "sec-websocket-version"];
+
 /// What a client said of itself before its stream began.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {

@@ -66,7 +66,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry { object: "client", name: "path", kind: Field("string"), text: "The path of its handshake, / where there was none.", since: 1 },
     Entry { object: "client", name: "addr", kind: Field("string"), text: "Its address and port; port 0 where a trusted proxy tells none.", since: 1 },
     Entry { object: "client", name: "ident", kind: Field("string?"), text: "The name a backend is addressed by.", since: 1 },
-    Entry { object: "client", name: "headers", kind: Field("table<string, string>"), text: "The headers of its handshake, names in lower case; read-only.", since: 1 },
+    Entry { object: "client", name: "headers", kind: Field("table<string, string>"), text: "The headers of its handshake, but for those that every upgrade has; names in lower case, read-only.", since: 1 },
     Entry { object: "client", name: "uuid", kind: Field("string?"), text: "The uuid it is registered under.", since: 1 },
     Entry { object: "client", name: "issued_uuid", kind: Field("string"), text: "The uuid that the relay made for it; a secret.", since: 1 },
     Entry { object: "client", name: "register", kind: Call { params: &[("name", "any")], returns: "boolean, string?" }, text: "Registers a web client under a uuid; false and a code where it can not have it. The first claim wins.", since: 1 },
