@@ -3,6 +3,7 @@
 //! at its time, and not a millisecond before.
 
 mod drain;
+mod gathering;
 mod handshakes;
 mod peer;
 mod silence;
