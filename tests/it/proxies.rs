@@ -134,7 +134,7 @@ fn nobody_else_is_believed() {
         // A known protocol begins otherwise.
         for preface in [LINE, &block()] {
             let mut wire = Wire::dial(&stranger.behind(preface), Transport::Tcp).await;
-            wire.write(b"GET / HTTP/1.1\r\n\r\n").await;
+            wire.write(b"php process\n\n").await;
             assert_eq!(wire.refusal().await.status, 400);
         }
         // Nor is a proxy within TLS: who speaks there is the client.
