@@ -8,6 +8,7 @@ pub mod headers;
 pub mod message;
 pub mod rate;
 pub mod session;
+pub mod watch;
 
 // The way of the log.
 pub mod log;

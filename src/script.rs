@@ -30,7 +30,6 @@ pub mod testing;
 mod thread;
 mod timers;
 mod value;
-mod watch;
 
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,9 +52,9 @@ pub use survey::{Survey, survey};
 pub use terms::{BroadcastLimits, Terms};
 pub use thread::Status;
 use thread::{ScriptThread, Setup};
-use watch::{Watch, Watched};
 
 use crate::hub::Delivery;
+use crate::watch::{Watch, Watched};
 
 /// A running script. Dropping it stops it.
 pub struct Script {
@@ -74,9 +73,7 @@ impl Script {
         terms: Terms,
         workers: Vec<mpsc::Sender<Vec<Delivery>>>,
     ) -> Result<Script, LoadError> {
-        let file = terms.script.file.clone();
-        let source = Source::read(&file)?;
-        let known = source.text.clone().into_bytes();
+        let source = Source::read(&terms.script.file)?;
         let watched = Watched::default();
         let queue = Queue::default();
         let back = queue.clone();
@@ -93,8 +90,8 @@ impl Script {
         };
         let (thread, status) = spawn(setup, queue.clone())?;
         let asked = queue.clone();
-        let watch = Watch::start(&file, known, watched, move || {
-            asked.request(Request::Reload(Reload::default()))
+        let watch = Watch::start("script-watch", watched, move || {
+            asked.request(Request::Reload(Reload::default()));
         })
         .inspect_err(|error| tracing::warn!("changes of the script go unnoticed: {error:#}"))
         .ok();

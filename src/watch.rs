@@ -1,10 +1,12 @@
-//! Notices that the script's file has changed.
+//! Tells when the bytes of files have become others.
 //!
-//! The directory is watched, not the file: editors save by rename and config maps swap symlinks,
+//! The directories are watched, not the files: editors save by rename and config maps swap symlinks,
 //! after which a watch on the file would look at nothing. What counts is the bytes, so a save
 //! without a change is no change.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -15,8 +17,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
-use super::file::read_bytes;
-use super::source::LookedAt;
+/// A file larger than this is none that relay reads. Reading stops here.
+pub const FILE_BYTES_MAX: usize = 1024 * 1024;
 
 /// A save is several events; it is over when nothing more came for this long.
 const QUIET: Duration = Duration::from_millis(50);
@@ -26,33 +28,48 @@ const QUIET_WITHIN: Duration = Duration::from_secs(1);
 /// was itself replaced sends no more.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
-/// The further files that decide what runs: what the last load read of each. Shared by the thread,
-/// which loads, and the watch.
+/// A file and what was in it; `None` where it could not be read.
+pub type LookedAt = (PathBuf, Option<Vec<u8>>);
+
+/// All bytes of a file, but not more than one over the limit, so that a device or a huge file
+/// costs no memory.
+pub fn read_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // Opening a pipe would wait for somebody to write to it.
+    if !path.metadata()?.is_file() {
+        return Err(std::io::Error::other("is no regular file"));
+    }
+    File::open(path)?.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The files that are watched, with what was last read of each. Shared by the watch and whoever
+/// reads them, who may name others at any time.
 #[derive(Clone, Default)]
-pub struct Watched(Arc<Mutex<Further>>);
+pub struct Watched(Arc<Mutex<Files>>);
 
 #[derive(Default)]
-struct Further {
+struct Files {
     files: Vec<LookedAt>,
     wake: Option<SyncSender<()>>,
 }
 
 impl Watched {
     pub fn set(&self, files: Vec<LookedAt>) {
-        let mut further = self.lock();
-        further.files = files;
+        let mut watched = self.lock();
+        watched.files = files;
         // There may be a new directory to watch. Full is fine, as below.
-        if let Some(wake) = &further.wake {
+        if let Some(wake) = &watched.wake {
             let _ = wake.try_send(());
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Further> {
+    fn lock(&self) -> MutexGuard<'_, Files> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Watches the script's file, and what it requires, until it is dropped.
+/// Watches files until it is dropped.
 pub struct Watch {
     wake: SyncSender<()>,
     stop: Arc<AtomicBool>,
@@ -60,53 +77,54 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Calls `changed` from a thread of its own whenever the file's bytes have become others than
-    /// the last ones seen, at first than `known`. Gone is a change, too. Fails where the system has
-    /// no more watches or threads to give.
+    /// Calls `changed` from a thread of that name whenever the bytes of a watched file have become
+    /// others than the last ones seen, at first than those it is watched with. Gone is a change, too.
+    ///
+    /// # Errors
+    /// The system has no more watches or threads to give, or the directory of the first file is not
+    /// there.
     pub fn start(
-        file: &Path,
-        known: Vec<u8>,
+        name: &str,
         watched: Watched,
         changed: impl Fn() + Send + 'static,
     ) -> anyhow::Result<Watch> {
-        Watch::looking_again(file, known, watched, changed, LOOK_AGAIN)
+        Watch::looking_again(name, watched, changed, LOOK_AGAIN)
     }
 
     fn looking_again(
-        file: &Path,
-        known: Vec<u8>,
+        name: &str,
         watched: Watched,
         changed: impl Fn() + Send + 'static,
         look_again: Duration,
     ) -> anyhow::Result<Watch> {
-        let directory = directory_of(file);
         let (wake, events) = sync_channel(1);
         let woken = wake.clone();
         // Full is fine: a wake-up that is still to come looks at everything.
-        let mut watcher = notify::recommended_watcher(move |event| {
+        let watcher = notify::recommended_watcher(move |event| {
             if may_be_a_change(&event) {
                 let _ = woken.try_send(());
             }
         })
         .context("file watches")?;
-        watcher
-            .watch(&directory, RecursiveMode::NonRecursive)
-            .with_context(|| format!("watching {}", directory.display()))?;
         let stop = Arc::new(AtomicBool::new(false));
-        watched.lock().wake = Some(wake.clone());
         let mut eye = Eye {
-            file: file.to_owned(),
             watched,
-            seen: HashMap::from([(file.to_owned(), Some(known))]),
+            seen: HashMap::new(),
             watcher,
-            directories: HashSet::from([directory]),
+            directories: HashSet::new(),
             look_again,
             stop: Arc::clone(&stop),
         };
+        let first = eye.watched.lock().files.first().map(|(path, _)| directory_of(path));
+        if let Some(directory) = first {
+            eye.watch_directory(&directory)
+                .with_context(|| format!("watching {}", directory.display()))?;
+        }
+        eye.watched.lock().wake = Some(wake.clone());
         let thread = std::thread::Builder::new()
-            .name("script-watch".to_owned())
+            .name(name.to_owned())
             .spawn(move || eye.watch(&events, changed))
-            .context("the thread that watches the script")?;
+            .context("the thread that watches files")?;
         Ok(Watch { wake, stop, thread: Some(thread) })
     }
 }
@@ -122,7 +140,6 @@ impl Drop for Watch {
 }
 
 struct Eye {
-    file: PathBuf,
     watched: Watched,
     /// The bytes last seen of each file; `None` where it could not be read.
     seen: HashMap<PathBuf, Option<Vec<u8>>>,
@@ -133,22 +150,24 @@ struct Eye {
 }
 
 impl Eye {
+    fn watch_directory(&mut self, directory: &Path) -> notify::Result<()> {
+        if !self.directories.contains(directory) {
+            self.watcher.watch(directory, RecursiveMode::NonRecursive)?;
+            self.directories.insert(directory.to_owned());
+        }
+        Ok(())
+    }
+
     /// Whether any file has become another than the one last seen.
     fn look(&mut self) -> bool {
-        let further = self.watched.lock().files.clone();
-        for (path, read) in further {
+        let files = self.watched.lock().files.clone();
+        let paths: HashSet<PathBuf> = files.iter().map(|(path, _)| path.clone()).collect();
+        for (path, read) in files {
             // A directory that can not be watched is looked at again and again all the same.
-            let directory = directory_of(&path);
-            if !self.directories.contains(&directory)
-                && self.watcher.watch(&directory, RecursiveMode::NonRecursive).is_ok()
-            {
-                self.directories.insert(directory);
-            }
+            let _ = self.watch_directory(&directory_of(&path));
             self.seen.entry(path).or_insert(read);
         }
-        let files = self.watched.lock().files.iter().map(|(path, _)| path.clone()).collect();
-        let files: HashSet<PathBuf> = files;
-        self.seen.retain(|path, _| *path == self.file || files.contains(path));
+        self.seen.retain(|path, _| paths.contains(path));
         let mut changed = false;
         for (path, seen) in &mut self.seen {
             let now = read_bytes(path).ok();

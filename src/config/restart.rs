@@ -20,8 +20,7 @@ macro_rules! keys {
 
 /// The keys that only a start reads: they say what is bound, and how many threads there are. All
 /// others hold from a reload on. relay.toml lists them, and a test holds it to that.
-pub const RESTART: [Key; 6] =
-    keys![listen, workers, script.file, control.socket, health.listen, log.format];
+pub const RESTART: [Key; 5] = keys![listen, workers, control.socket, health.listen, log.format];
 
 type Key = (&'static str, fn(&mut Config, &Config) -> bool);
 

@@ -1,14 +1,11 @@
 //! Reads the script from disk.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use super::fault::{Fault, LoadError};
-use super::source::{LookedAt, Source};
-
-/// A script larger than this is not a script. Reading stops here.
-pub const SOURCE_BYTES_MAX: usize = 1024 * 1024;
+use super::source::Source;
+pub use crate::watch::FILE_BYTES_MAX as SOURCE_BYTES_MAX;
+use crate::watch::{LookedAt, read_bytes};
 
 impl Source {
     /// Reads a script from disk. Fails where the file can not be read, is larger than
@@ -42,18 +39,6 @@ impl Source {
         let same = |(path, bytes): LookedAt| read_bytes(&path).ok() == bytes;
         self.text == text && self.modules.looked_at().into_iter().all(same)
     }
-}
-
-/// All bytes of a file, but not more than one over the limit, so that a device or a huge file
-/// costs no memory.
-pub(super) fn read_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    // Opening a pipe would wait for somebody to write to it.
-    if !path.metadata()?.is_file() {
-        return Err(std::io::Error::other("is no regular file"));
-    }
-    File::open(path)?.take(SOURCE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua, Table, Value};
 
-use super::file::read_bytes;
 use super::source::Source;
 use super::value::type_name;
+use crate::watch::read_bytes;
 
 /// More modules than this are a mistake, or a script that writes its own.
 const MODULES_MAX: usize = 100;

@@ -5,6 +5,8 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::watch::LookedAt;
+
 /// One version of the script's text.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -31,9 +33,6 @@ struct Required {
     looked_at: Vec<LookedAt>,
     sealed: bool,
 }
-
-/// A file and what was in it; `None` where it could not be read.
-pub type LookedAt = (PathBuf, Option<Vec<u8>>);
 
 impl ModuleSources {
     pub fn add(&self, found: &Path, source: Source) -> Arc<Source> {

@@ -9,7 +9,7 @@ use super::fault::LoadError;
 use super::source::Source;
 use super::terms::Terms;
 use super::thread::{ScriptThread, Setup};
-use super::watch::Watched;
+use crate::watch::Watched;
 
 /// What a start with this script would have.
 #[derive(Clone, Debug)]

@@ -25,11 +25,11 @@ use super::reply::ErrorReply;
 use super::source::Source;
 use super::strikes::{GREETING, Strikes};
 use super::terms::Terms;
-use super::watch::Watched;
 use crate::close::CloseReason;
 use crate::hub::{Client, Delivery, Hub};
 use crate::message::Message;
 use crate::session::{ClientInfo, SessionId};
+use crate::watch::Watched;
 use broadcasts::Broadcasts;
 use lane::{Lane, Pace};
 use reload::{Loader, Rejection, transact};
@@ -117,7 +117,7 @@ impl ScriptThread {
             rejection: None,
             status: Arc::new(Mutex::new(status)),
         };
-        thread.watched.set(thread.engine.source().modules.looked_at());
+        thread.watch(&[]);
         thread.announce("script loaded");
         Ok(thread)
     }

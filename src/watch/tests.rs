@@ -2,14 +2,14 @@ use super::*;
 
 /// A watch that would notice nothing without events.
 fn by_events(file: &Path, known: &[u8], changed: impl Fn() + Send + 'static) -> Watch {
-    Watch::looking_again(
-        file,
-        known.to_vec(),
-        Watched::default(),
-        changed,
-        Duration::from_secs(3600),
-    )
-    .expect("watched")
+    let never = Duration::from_secs(3600);
+    Watch::looking_again("test", watched(file, known), changed, never).expect("watched")
+}
+
+fn watched(file: &Path, known: &[u8]) -> Watched {
+    let watched = Watched::default();
+    watched.set(vec![(file.to_owned(), Some(known.to_vec()))]);
+    watched
 }
 
 struct Scene {
@@ -134,10 +134,8 @@ fn a_dropped_watch_is_silent_and_a_missing_directory_is_an_error() {
         scene.changes.recv_timeout(Duration::from_secs(10)),
         Err(RecvTimeoutError::Disconnected)
     );
-    assert!(
-        Watch::start(Path::new("/nowhere/opcodes.lua"), Vec::new(), Watched::default(), || {})
-            .is_err()
-    );
+    let nowhere = watched(Path::new("/nowhere/opcodes.lua"), b"");
+    assert!(Watch::start("test", nowhere, || {}).is_err());
 }
 
 #[test]
@@ -158,9 +156,8 @@ fn a_directory_that_was_replaced_is_looked_at_again() {
     let (tell, changes) = sync_channel(100);
     let changed = move || tell.send(()).expect("the test listens");
     let often = Duration::from_millis(5);
-    let _watch =
-        Watch::looking_again(&scene.file, b"one".to_vec(), Watched::default(), changed, often)
-            .expect("watched");
+    let _watch = Watch::looking_again("test", watched(&scene.file, b"one"), changed, often)
+        .expect("watched");
     std::fs::remove_dir_all(&scene.dir).expect("removed");
     assert!(changes.recv_timeout(Duration::from_secs(10)).is_ok(), "gone");
     // The events of the removal are over then: only looking is left.

@@ -247,3 +247,33 @@ fn flags_stay_stronger_than_the_file() {
     });
     relay.ends_well();
 }
+
+#[test]
+fn another_file_of_the_script_is_loaded_and_watched() {
+    let relay = Subject::start("", &[]);
+    runtime().block_on(async {
+        let mut client = relay.door.backend(Transport::Tcp).await;
+        let other = |word: &str| {
+            format!("function on.default(client) client:send({{word = '{word}'}}) end")
+        };
+        fs::write(relay.process.file("other.lua"), other("one")).expect("written");
+        fs::write(
+            relay.process.file("relay.toml"),
+            "listen = 'any://127.0.0.1:0'\nscript.file = 'other.lua'\n",
+        )
+        .expect("written");
+        let from = relay.process.log_lines();
+        relay.process.signal("HUP");
+        relay.process.log_until(from, "config reloaded: script.file").await;
+        client.send("{}").await;
+        client.acked("").await;
+        client.hears(r#"{"word":"one"}"#).await;
+        let from = relay.process.log_lines();
+        fs::write(relay.process.file("other.lua"), other("two")).expect("written");
+        relay.process.log_until(from, "script reloaded").await;
+        client.send("{}").await;
+        client.acked("").await;
+        client.hears(r#"{"word":"two"}"#).await;
+    });
+    relay.ends_well();
+}

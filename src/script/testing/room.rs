@@ -17,8 +17,8 @@ use crate::script::queue::Event;
 use crate::script::source::Source;
 use crate::script::terms::{BroadcastLimits, Terms};
 use crate::script::thread::{ScriptThread, Setup};
-use crate::script::watch::Watched;
 use crate::session::{ClientInfo, ClientKind, Scheme, SessionId};
+use crate::watch::Watched;
 
 /// The clock of every test starts here, so that nothing depends on the day: 2020-09-13 12:26:40.
 const STARTS_AT: Duration = Duration::from_secs(1_600_000_000);

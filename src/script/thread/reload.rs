@@ -1,6 +1,7 @@
 //! The way from a text on disk to the generation that runs.
 
 use std::cell::RefCell;
+use std::mem::replace;
 use std::rc::Rc;
 use std::sync::PoisonError;
 
@@ -13,9 +14,10 @@ use crate::script::clock::Clock;
 use crate::script::engine::Engine;
 use crate::script::fault::{Fault, HandlerError, LoadError};
 use crate::script::outcome::{Asked, Outcome, Reload};
-use crate::script::source::{LookedAt, Source};
+use crate::script::source::Source;
 use crate::script::strikes::Strikes;
 use crate::script::terms::Terms;
+use crate::watch::LookedAt;
 
 /// What every generation is loaded with.
 pub struct Loader {
@@ -172,20 +174,17 @@ impl ScriptThread {
     ) -> Result<(), LoadError> {
         let clock = self.loader.clock.clone();
         let loader = Loader::new(&terms, Rc::clone(&self.hub), clock)?;
-        let before = std::mem::replace(&mut self.loader, loader);
         self.hub.borrow_mut().set_limits(terms.hub);
-        match self.install(source, generation) {
-            Ok(()) => {
-                self.broadcasts.set_limits(terms.broadcasts, self.loader.clock.now());
-                self.terms = terms;
-            }
-            Err(error) => {
-                self.loader = before;
+        let before = (replace(&mut self.loader, loader), replace(&mut self.terms, terms));
+        let installed = self.install(source, generation);
+        match installed {
+            Ok(()) => self.broadcasts.set_limits(self.terms.broadcasts, self.loader.clock.now()),
+            Err(_) => {
+                (self.loader, self.terms) = before;
                 self.hub.borrow_mut().set_limits(self.terms.hub);
-                return Err(error);
             }
         }
-        Ok(())
+        installed
     }
 
     /// Loads a generation aside and puts it in place of the running one. A new one begins without
@@ -201,15 +200,18 @@ impl ScriptThread {
             self.status_mut(|status| {
                 *status = Status { generation, hash: source.hash(), rejected: None };
             });
-            self.watched.set(source.modules.looked_at());
+            self.watch(&[]);
         }
         Ok(())
     }
 
-    /// What runs may come back by way of any file, and so may a good version.
-    fn watch_besides(&self, refused: &Source) {
-        let running = self.engine.source().modules.looked_at();
-        self.watched.set([running, refused.modules.looked_at()].concat());
+    /// Has the script's file and its modules watched, and what a version that was refused looked at:
+    /// what runs may come back by way of any file, and so may a good version.
+    pub(super) fn watch(&self, refused: &[LookedAt]) {
+        let running = self.engine.source();
+        let text = Some(running.text.clone().into_bytes());
+        let script = vec![(self.terms.script.file.clone(), text)];
+        self.watched.set([&script, &*running.modules.looked_at(), refused].concat());
     }
 
     /// Goes on with what runs. The log is told once of each version on disk that is refused, however
@@ -226,7 +228,7 @@ impl ScriptThread {
             tracing::info!("unchanged: {still}, what is on disk is still rejected");
         }
         if let Some(refused) = refused {
-            self.watch_besides(refused);
+            self.watch(&refused.modules.looked_at());
         }
         self.status_mut(|status| status.rejected = Some(error.summary()));
         tell(asked, outcome);
