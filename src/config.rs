@@ -21,8 +21,8 @@ pub use cidr::{Cidr, CidrError, Cidrs};
 pub use error::{ConfigError, Origin};
 pub use health::HealthConfig;
 pub use keys::{
-    Config, ControlConfig, Drain, Limits, LogConfig, LogFormat, RawConfig, ScriptConfig,
-    StoreConfig, TlsConfig, WebConfig,
+    Config, ControlConfig, Drain, Limits, LogConfig, LogFormat, PairConfig, RawConfig,
+    ScriptConfig, StoreConfig, TlsConfig, WebConfig,
 };
 pub use listen::{ListenAt, ListenScheme, ListenUrl, ListenUrlError};
 pub use restart::RESTART;
@@ -105,13 +105,17 @@ fn resolve_paths(config: &mut Config, layers: &Layers) {
     let Some(directory) = layers.file_directory() else {
         return;
     };
-    let paths: [(&[&str], &mut PathBuf); 5] = [
+    let tls = &mut config.tls;
+    let mut paths: Vec<(&[&str], &mut PathBuf)> = vec![
         (&["script", "file"], &mut config.script.file),
         (&["control", "socket"], &mut config.control.socket),
-        (&["tls", "certificate"], &mut config.tls.certificate),
-        (&["tls", "key"], &mut config.tls.key),
-        (&["tls", "directory"], &mut config.tls.directory),
+        (&["tls", "certificate"], &mut tls.certificate),
+        (&["tls", "key"], &mut tls.key),
+        (&["tls", "client_ca"], &mut tls.client_ca),
+        (&["tls", "directory"], &mut tls.directory),
     ];
+    let more = tls.more.iter_mut().flat_map(|pair| [&mut pair.certificate, &mut pair.key]);
+    paths.extend(more.map(|path| (&["tls", "more"] as &[&str], path)));
     for (key, path) in paths {
         let in_file = matches!(layers.origin_of(key), Origin::File { .. } | Origin::Default);
         // An empty path says "none" and must not become a directory.

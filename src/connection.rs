@@ -131,6 +131,10 @@ async fn knock(tcp: TcpStream, door: Door, home: &Home, place: &mut Place) -> Op
             tracing::debug!(%peer, status = refusal.status, text = refusal.text, "refused");
             Box::pin(answer(transport, &refusal.response(), limits.linger_timeout)).await;
         }
+        Ok(Err(NotAdmitted::RefusedRaw(transport, refusal))) => {
+            tracing::debug!(%peer, text = refusal.text, "refused");
+            answer(transport, &refusal.raw_response(), limits.linger_timeout).await;
+        }
         Ok(Err(NotAdmitted::Served(transport))) => {
             tracing::debug!(%peer, "served the test page");
             Box::pin(answer(transport, &[], limits.linger_timeout)).await;

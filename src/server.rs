@@ -1,6 +1,7 @@
 //! Puts the relay together: certificates, script, listeners, workers; runs it, and drains it.
 //! The only file that knows all others.
 
+mod certificates;
 pub mod control;
 mod drain;
 mod health;
@@ -23,18 +24,20 @@ use crate::outbound::Waiting;
 use crate::script::Script;
 use crate::session::Issuer;
 use crate::worker::{self, Ended, INBOX_HAND_OVERS, Order, Plan, Pulse};
+use certificates::Certificates;
 use drain::Crew;
 use health::{Health, Vitals};
 use reload::Reloader;
 pub use start::{StartError, terms};
-use start::{bind_all, bind_health, load_certificate, raise_descriptor_limit, worker_count};
+use start::{bind_all, bind_health, raise_descriptor_limit, read_certificates, worker_count};
 
 /// A relay that listens but does not accept yet.
 pub struct Server {
     config: watch::Sender<Arc<Config>>,
     listeners: Vec<Listener>,
     listening: Vec<Listening>,
-    server_config: Option<Arc<rustls::ServerConfig>>,
+    /// Where a listener takes TLS.
+    certificates: Option<Certificates>,
     script: Script,
     reception: Reception,
     workers: Vec<JoinHandle<()>>,
@@ -52,7 +55,7 @@ impl Server {
     /// The first thing that is wrong; nothing is left running then.
     pub async fn bind(config: Config) -> Result<Server, StartError> {
         raise_descriptor_limit(&config)?;
-        let server_config = load_certificate(&config)?;
+        let certificates = read_certificates(&config)?.map(Certificates::new);
         let listeners = bind_all(&config.listen)?;
         let health = bind_health(&config).await?;
         let count = worker_count(config.workers);
@@ -92,7 +95,7 @@ impl Server {
             config,
             listeners,
             listening,
-            server_config,
+            certificates,
             script,
             reception,
             workers,
@@ -114,7 +117,7 @@ impl Server {
         &self,
         read: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
     ) -> Reloader {
-        Reloader::new(read, self.config.clone(), self.script.reloader())
+        Reloader::new(read, self.config.clone(), self.certificates.clone(), self.script.reloader())
     }
 
     /// The config that holds, for whoever follows its changes.
@@ -136,7 +139,8 @@ impl Server {
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let served = self.listeners.into_iter().map(|listener| {
             let scheme = listener.listening.scheme;
-            let tls = self.server_config.clone().filter(|_| scheme.tls());
+            let tls = self.certificates.as_ref().filter(|_| scheme.tls());
+            let tls = tls.map(Certificates::tls);
             (listener, Door { plain: scheme.plain(), tls })
         });
         // Both go on to the end of the process.
@@ -145,7 +149,16 @@ impl Server {
             tokio::spawn(health.serve(self.vitals));
         }
         supervisor::ready();
+        let certificates = self.certificates.clone();
+        let config = self.config.subscribe();
+        let keep_certificates = async {
+            match certificates {
+                Some(certificates) => certificates.keep(config).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            () = keep_certificates => {}
             () = shutdown => {}
             () = listener::accept(served.collect(), self.reception) => {}
             _ = self.ended.recv() => anyhow::bail!("a worker ended by itself"),

@@ -69,6 +69,14 @@ impl Transport {
         matches!(self.stream, Stream::Tls(_))
     }
 
+    /// Whether the client has shown a certificate that one of the authorities signed.
+    pub fn has_client_certificate(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(_) => false,
+            Stream::Tls(stream) => stream.session.peer_certificates().is_some(),
+        }
+    }
+
     fn tcp(&self) -> &TcpStream {
         match &self.stream {
             Stream::Plain(tcp) => tcp,

@@ -47,7 +47,7 @@ struct Mistake {
 struct Findings {
     config: Option<Config>,
     /// What is served with, in words.
-    certificate: Option<String>,
+    certificates: Vec<String>,
     script: Option<Survey>,
     mistakes: Vec<Mistake>,
     warnings: Vec<String>,
@@ -97,30 +97,43 @@ fn tested(file: &Path, terms: &Terms) -> Result<(), LoadError> {
 impl Findings {
     fn look_at_certificate(&mut self, config: &Config, examined: &Examined) {
         if !config.listen.iter().any(|url| url.scheme.tls()) {
-            self.certificate = Some("none: no listener takes TLS".to_owned());
+            self.certificates.push("none: no listener takes TLS".to_owned());
             return;
         }
-        let Some((certificate, key)) = config.tls.own_files() else {
+        let pairs = config.tls.own_files();
+        if pairs.is_empty() {
             let directory = config.tls.directory.display();
-            self.certificate = Some(format!("for localhost, for development, in {directory}"));
-            return;
-        };
-        match tls::examine(certificate, key, UnixTime::now()) {
-            Ok(days) => {
-                let shown = certificate.display();
-                self.certificate = Some(format!("{shown}, good for {days} more days"));
-                if days < DAYS_LEFT_MIN {
-                    self.warnings.push(format!("{shown}: good for {days} more days only"));
+            self.certificates.push(format!("for localhost, for development, in {directory}"));
+        }
+        for (index, (certificate, key)) in pairs.into_iter().enumerate() {
+            // The first pair has keys of its own.
+            let table = match index.checked_sub(1) {
+                None => "tls".to_owned(),
+                Some(index) => format!("tls.more.{index}"),
+            };
+            match tls::examine(certificate, key) {
+                Ok(certificate) => {
+                    self.certificates.push(certificate.to_string());
+                    if certificate.days_left(UnixTime::now()) < DAYS_LEFT_MIN {
+                        self.warnings.push(format!("expires soon: {certificate}"));
+                    }
+                }
+                Err(errors) => {
+                    let of = |error: &TlsError| {
+                        let about_key = error.path().is_some_and(|path| path == key);
+                        let name = if about_key { "key" } else { "certificate" };
+                        Mistake::of_tls(error, examined, &format!("{table}.{name}"))
+                    };
+                    self.mistakes.extend(errors.iter().map(of));
                 }
             }
-            Err(errors) => {
-                let of = |error: &TlsError| {
-                    let about_key = error.path().is_some_and(|path| path == key);
-                    let name = if about_key { "tls.key" } else { "tls.certificate" };
-                    Mistake::at("certificate", &examined.origin_of(name), name, error.to_string())
-                };
-                self.mistakes.extend(errors.iter().map(of));
-            }
+        }
+        self.warnings.extend(tls::overlaps(&config.tls));
+        let client_ca = &config.tls.client_ca;
+        if !client_ca.as_os_str().is_empty()
+            && let Err(error) = tls::examine_authorities(client_ca)
+        {
+            self.mistakes.push(Mistake::of_tls(&error, examined, "tls.client_ca"));
         }
     }
 
@@ -151,7 +164,7 @@ impl Findings {
             "mistakes": self.mistakes,
             "warnings": self.warnings,
             "config": self.config,
-            "certificate": self.certificate,
+            "certificates": self.certificates,
             "script": script,
         });
         format!("{whole:#}\n")
@@ -164,7 +177,7 @@ impl Findings {
         for url in &config.listen {
             line(&mut text, "listen", format_args!("{url} ({})", takes(url.scheme)));
         }
-        if let Some(certificate) = &self.certificate {
+        for certificate in &self.certificates {
             line(&mut text, "certificate", format_args!("{certificate}"));
         }
         if let Some(script) = &self.script {
@@ -198,6 +211,10 @@ impl Findings {
 }
 
 impl Mistake {
+    fn of_tls(error: &TlsError, examined: &Examined, key: &str) -> Mistake {
+        Mistake::at("certificate", &examined.origin_of(key), key, error.to_string())
+    }
+
     fn of_config(error: &ConfigError) -> Mistake {
         let mistake = Mistake::at("config", &error.origin, "", error.problem.clone());
         Mistake { key: error.key.clone(), ..mistake }

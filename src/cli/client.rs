@@ -39,6 +39,14 @@ pub struct ConnectArgs {
     #[arg(long, conflicts_with = "cafile")]
     pub insecure: bool,
 
+    /// Show the certificate in this PEM file, for a relay that has tls.client_ca
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+
+    /// The private key of that certificate, a PEM file
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+
     /// The Origin to send with ws:// and wss://, for a relay that has web.allowed_origins
     #[arg(long, value_name = "ORIGIN")]
     pub origin: Option<String>,
@@ -105,7 +113,7 @@ impl Client {
     ///
     /// # Errors
     /// 64: a flag that does not fit. 69: nobody listens there. 75: the relay is full. 76: what
-    /// listens there is no relay. 77: its certificate is not trusted, or it refuses the origin.
+    /// listens there is no relay. 77: its certificate is not trusted, or it refuses this client.
     pub async fn connect(
         url: &RemoteUrl,
         args: &ConnectArgs,
@@ -120,7 +128,13 @@ impl Client {
         match client.heard().await? {
             Heard::Message(message) => match issued_uuid(&message) {
                 Some(uuid) => client.issued_uuid = uuid,
-                None => return Err(no_relay(url, "its first message is no ready")),
+                None => match farewell(&message) {
+                    Some(reason) => {
+                        let text = format!("{url} refuses: {}", reason.text);
+                        return Err(Failure::new(EXIT_UNTRUSTED, text));
+                    }
+                    None => return Err(no_relay(url, "its first message is no ready")),
+                },
             },
             Heard::Closed(reason) => {
                 let why = reason.map_or_else(|| "it closes at once".to_owned(), |it| it.text);

@@ -20,7 +20,7 @@ const LINES_AHEAD: usize = 16;
 const AFTER_HELP: &str = "\
 Exit codes: 0 every message was taken, 1 the relay refused one, 64 command line, 65 no JSON object,
 69 no relay answers (nothing was sent), 75 no answer to a message (it may have been taken or not),
-76 what answers is no relay, 77 its certificate is not trusted or it refuses the origin
+76 what answers is no relay, 77 its certificate is not trusted or it refuses this client
 
 Examples:
   relay send tcp://127.0.0.1:8083 --uuid UUID text='50 %' percent:=50

@@ -26,7 +26,7 @@ const PROBE_EVERY: Duration = Duration::from_millis(250);
 const AFTER_HELP: &str = "\
 Exit codes: 0 at --count, at INT or TERM, or at a message that nobody reads any more, 1 the uuid is
 taken, 64 command line, 69 no relay answers, 75 the connection is lost (with --once), 76 what answers
-is no relay, 77 its certificate is not trusted or it refuses the origin
+is no relay, 77 its certificate is not trusted or it refuses this client
 
 A connection that is lost is opened again under the same uuid; what was sent meanwhile is missed.
 

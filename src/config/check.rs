@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
@@ -182,7 +183,15 @@ fn check_tls(config: &Config) -> Option<Problem> {
         (true, false) => {
             problem(&["tls.key"], "a key without its certificate: set tls.certificate too")
         }
-        _ => None,
+        (true, true) if !tls.more.is_empty() => problem(
+            &["tls.more"],
+            "is for pairs besides tls.certificate and tls.key: set these first",
+        ),
+        _ => {
+            let empty = |path: &PathBuf| path.as_os_str().is_empty();
+            let half = tls.more.iter().position(|it| empty(&it.certificate) || empty(&it.key))?;
+            problem(&[&format!("tls.more.{half}")], "needs both a certificate and a key")
+        }
     }
 }
 

@@ -106,7 +106,7 @@ fn paths_start_where_they_were_written() {
     assert_eq!(config.tls.directory, Path::new("here"));
 
     let config = load(&File::new(""), &[], &[]).expect("valid");
-    assert_eq!(config.tls.own_files(), None);
+    assert_eq!(config.tls.own_files(), []);
 }
 
 #[test]

@@ -19,15 +19,19 @@ use crate::frame::sniff::{Sniff, sniff};
 use crate::http;
 use crate::session::{ClientKind, Scheme};
 use crate::transport::Transport;
+use crate::transport::tls::Tls;
 
 /// How much of a handshake is read at once.
 const SEGMENT_BYTES: usize = 4 * 1024;
+
+const NO_CERTIFICATE: Refusal =
+    Refusal { status: 403, text: "a backend has to show a certificate here (tls.client_ca)" };
 
 /// What a listener serves.
 #[derive(Clone)]
 pub struct Door {
     pub plain: bool,
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// A client that is through its handshake.
@@ -46,6 +50,8 @@ pub struct Admitted {
 pub enum NotAdmitted {
     /// To be answered in HTTP.
     Refused(Transport, Refusal),
+    /// To be answered as a raw client is.
+    RefusedRaw(Transport, Refusal),
     /// A browser that was served a page, and needs no more than time to read it.
     Served(Transport),
     /// Gone, or not able to speak TLS with the relay.
@@ -79,13 +85,14 @@ pub async fn admit(
     newcomer.introduction().await?;
     let mut kind = newcomer.sniff(door.tls.is_some(), door.plain).await?;
     if let (Sniff::Tls, Some(tls)) = (kind, &door.tls) {
-        newcomer = Box::pin(newcomer.start_tls(tls)).await?;
+        let config = tls.now();
+        newcomer = Box::pin(newcomer.start_tls(&config)).await?;
         kind = newcomer.sniff(false, true).await?;
     }
     match kind {
         Sniff::Http => newcomer.upgrade().await,
         Sniff::Greeting => newcomer.greeting().await,
-        Sniff::Json => Ok(newcomer.admitted_raw(plain_head())),
+        Sniff::Json => newcomer.admitted_raw(plain_head()),
         Sniff::Tls | Sniff::NeedMore | Sniff::Unknown => {
             let refusal = Refusal::bad_request("neither WebSocket nor JSON nor a greeting");
             Err(NotAdmitted::Refused(newcomer.transport, refusal))
@@ -188,6 +195,9 @@ impl Newcomer<'_> {
         if !php {
             return Ok(self.admitted(true, ClientKind::Web, request.head, opening));
         }
+        if self.lacks_certificate() {
+            return Err(NotAdmitted::Refused(self.transport, NO_CERTIFICATE));
+        }
         // Such a client throws away what arrives in the same read as the 101.
         self.transport.write_all(&opening).await?;
         tokio::time::sleep(self.home.config().web.php_ready_delay).await;
@@ -203,11 +213,21 @@ impl Newcomer<'_> {
             }
         };
         self.input.advance(used);
-        Ok(self.admitted_raw(head))
+        self.admitted_raw(head)
     }
 
-    fn admitted_raw(self, head: Head) -> Admitted {
-        self.admitted(false, ClientKind::Backend, head, Box::default())
+    fn admitted_raw(self, head: Head) -> Result<Admitted, NotAdmitted> {
+        match self.lacks_certificate() {
+            true => Err(NotAdmitted::RefusedRaw(self.transport, NO_CERTIFICATE)),
+            false => Ok(self.admitted(false, ClientKind::Backend, head, Box::default())),
+        }
+    }
+
+    /// Whether a backend would have had to show a certificate, and has not. One that is none of the
+    /// authorities' has ended the TLS handshake.
+    fn lacks_certificate(&self) -> bool {
+        let wanted = !self.home.config().tls.client_ca.as_os_str().is_empty();
+        wanted && self.transport.is_tls() && !self.transport.has_client_certificate()
     }
 
     fn admitted(

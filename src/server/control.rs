@@ -170,7 +170,7 @@ mod tests {
         let script = Script::start(terms(&config), vec![worker]).expect("started");
         let read = config.clone();
         let config = watch::Sender::new(Arc::new(config));
-        let reloader = Reloader::new(move || Ok(read.clone()), config, script.reloader());
+        let reloader = Reloader::new(move || Ok(read.clone()), config, None, script.reloader());
         let path = directory.join("relay.sock");
         let control = Control::bind(&path).expect("bound");
         assert_eq!(fs::metadata(&path).expect("there").mode() & 0o777, 0o600);

@@ -9,7 +9,8 @@ use thiserror::Error;
 use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
-use super::start::{StartError, raise_descriptor_limit, terms};
+use super::certificates::Certificates;
+use super::start::{StartError, raise_descriptor_limit, read_certificates, terms};
 use crate::config::{Config, ConfigError};
 use crate::script::{self, Outcome};
 
@@ -23,6 +24,7 @@ pub struct Reloader(Arc<Shared>);
 struct Shared {
     read: Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>,
     config: watch::Sender<Arc<Config>>,
+    certificates: Option<Certificates>,
     script: script::Reloader,
     one_at_a_time: Mutex<()>,
 }
@@ -57,10 +59,11 @@ impl Reloader {
     pub(super) fn new(
         read: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
         config: watch::Sender<Arc<Config>>,
+        certificates: Option<Certificates>,
         script: script::Reloader,
     ) -> Reloader {
         let (read, one_at_a_time) = (Box::new(read), Mutex::default());
-        Reloader(Arc::new(Shared { read, config, script, one_at_a_time }))
+        Reloader(Arc::new(Shared { read, config, certificates, script, one_at_a_time }))
     }
 
     /// Reads all of it again, and says in the log what came of it.
@@ -86,6 +89,10 @@ impl Shared {
         let mut config = (self.read)()?;
         let restart = config.keep_until_restart(&running);
         raise_descriptor_limit(&config)?;
+        let mut certificates = read_certificates(&config)?;
+        if let (Some(served), Some(read)) = (&self.certificates, certificates.take()) {
+            certificates = Some(served.refuse_worse(read).map_err(StartError::Tls)?);
+        }
         let changed = config.differences(&running);
         // The script last: it is the one that adopts what it does not refuse.
         let terms = (config != *running).then(|| terms(&config));
@@ -95,6 +102,10 @@ impl Shared {
             Ok(Err(_)) => return Err(Rejected::Stopping),
             Err(_) => return Err(Rejected::Late),
         };
+        // Before the config: it may want of backends what only these ask them for.
+        if let (Some(served), Some(certificates)) = (&self.certificates, certificates) {
+            served.adopt(certificates);
+        }
         if config != *running {
             self.config.send_replace(Arc::new(config));
         }

@@ -1,10 +1,9 @@
 //! What a start needs of the config: terms for the script, certificates, descriptors, sockets. A
 //! reload takes it through the same.
 
-use std::sync::Arc;
-
 use thiserror::Error;
 
+use super::certificates::Read;
 use super::health::Health;
 use crate::admission::GOODBYES_MAX;
 use crate::config::{Config, ListenUrl};
@@ -12,7 +11,7 @@ use crate::hub::HubLimits;
 use crate::listener::{self, Inherited, Listener};
 use crate::message::MessageLimits;
 use crate::script::{BroadcastLimits, Budgets, LoadError, Terms};
-use crate::transport::tls::{self, TlsError};
+use crate::transport::tls::TlsError;
 
 /// Descriptors beside those of connections and workers: listeners, watches, logs, the script.
 const DESCRIPTORS_BESIDE: u64 = 64;
@@ -62,19 +61,10 @@ pub fn worker_count(configured: usize) -> usize {
     }
 }
 
-pub fn load_certificate(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>, StartError> {
-    if !config.listen.iter().any(|url| url.scheme.tls()) {
-        return Ok(None);
-    }
-    let loaded = tls::acceptor(&config.tls)?;
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
-    if loaded.made_now {
-        let certificate = loaded.certificate.display();
-        tracing::warn!(%certificate, "no certificate is configured: made one for localhost, for development");
-    }
-    Ok(Some(loaded.server_config))
+/// The certificates, where a listener takes TLS.
+pub fn read_certificates(config: &Config) -> Result<Option<Read>, StartError> {
+    let takes_tls = config.listen.iter().any(|url| url.scheme.tls());
+    Ok(takes_tls.then(|| Read::from(&config.tls)).transpose()?)
 }
 
 pub fn bind_all(urls: &[ListenUrl]) -> Result<Vec<Listener>, StartError> {

@@ -10,6 +10,7 @@ mod wire;
 mod admission;
 mod architecture;
 mod binary;
+mod certificates;
 mod chaos;
 mod cli_send;
 mod cli_tail;

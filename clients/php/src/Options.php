@@ -30,6 +30,9 @@ final class Options
      * @param bool $verify false trusts whoever answers: never outside of an experiment
      * @param int $messageBytesMax the longest message that is sent; limits.message_bytes_max of the
      *     relay, which would close the connection for a longer one
+     * @param ?string $localCert a PEM file with the certificate to show, for a relay with tls.client_ca;
+     *     its key in the same file, or in $localPk
+     * @param ?string $localPk a PEM file with the private key of that certificate
      *
      * @throws InvalidOption
      */
@@ -43,6 +46,8 @@ final class Options
         public readonly ?string $peerName = null,
         public readonly bool $verify = true,
         public readonly int $messageBytesMax = 1_048_576,
+        public readonly ?string $localCert = null,
+        public readonly ?string $localPk = null,
     ) {
         foreach (['connectTimeout' => $connectTimeout, 'timeout' => $timeout] as $name => $seconds) {
             if ($seconds !== null && !($seconds > 0.0)) {
@@ -111,6 +116,11 @@ final class Options
             // A server name is a name (RFC 6066, section 3); some servers refuse an address there.
             'SNI_enabled' => filter_var($this->peerName ?? $host, FILTER_VALIDATE_IP) === false,
         ];
-        return $options + array_filter(['cafile' => $this->cafile, 'capath' => $this->capath]);
+        return $options + array_filter([
+            'cafile' => $this->cafile,
+            'capath' => $this->capath,
+            'local_cert' => $this->localCert,
+            'local_pk' => $this->localPk,
+        ]);
     }
 }

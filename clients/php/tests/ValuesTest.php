@@ -110,6 +110,9 @@ final class ValuesTest extends TestCase
             ],
         );
         self::assertArrayNotHasKey('cafile', (new Options())->tls('example.org'));
+        $own = (new Options(localCert: 'own.pem', localPk: 'own-key.pem'))->tls('example.org');
+        self::assertSame(['own.pem', 'own-key.pem'], [$own['local_cert'], $own['local_pk']]);
+        self::assertArrayNotHasKey('local_cert', (new Options())->tls('example.org'));
         self::assertFalse((new Options())->tls('127.0.0.1')['SNI_enabled']);
         self::assertSame('other', (new Options(peerName: 'other'))->tls('127.0.0.1')['peer_name']);
         self::assertFalse((new Options(verify: false))->tls('example.org')['verify_peer']);

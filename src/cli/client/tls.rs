@@ -8,11 +8,12 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::{ConnectArgs, Failure};
 use crate::cli::{EXIT_UNTRUSTED, EXIT_USAGE};
+use crate::transport::tls;
 
 /// What these flags say: the system's authorities, one file's, or anybody.
 pub fn config(args: &ConnectArgs) -> Result<Arc<ClientConfig>, Failure> {
@@ -27,16 +28,32 @@ pub fn config(args: &ConnectArgs) -> Result<Arc<ClientConfig>, Failure> {
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| failed(&error))?;
-    if args.insecure {
+    let builder = if args.insecure {
         let anyone = Arc::new(Anyone(provider));
-        return Ok(Arc::new(
-            builder.dangerous().with_custom_certificate_verifier(anyone).with_no_client_auth(),
-        ));
-    }
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
-        .build()
-        .map_err(|error| failed(&error))?;
-    Ok(Arc::new(builder.with_webpki_verifier(verifier).with_no_client_auth()))
+        builder.dangerous().with_custom_certificate_verifier(anyone)
+    } else {
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .map_err(|error| failed(&error))?;
+        builder.with_webpki_verifier(verifier)
+    };
+    let config = match own_pair(args)? {
+        Some((chain, key)) => builder
+            .with_client_auth_cert(chain, key)
+            .map_err(|error| Failure::new(EXIT_USAGE, format!("--cert and --key: {error}")))?,
+        None => builder.with_no_client_auth(),
+    };
+    Ok(Arc::new(config))
+}
+
+/// The certificate to show, with its chain, and its key.
+type OwnPair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn own_pair(args: &ConnectArgs) -> Result<Option<OwnPair>, Failure> {
+    let (Some(certificate), Some(key)) = (&args.cert, &args.key) else { return Ok(None) };
+    tls::read_pair(certificate, key)
+        .map(Some)
+        .map_err(|error| Failure::new(EXIT_USAGE, error.to_string()))
 }
 
 fn roots_of(file: &Path) -> Result<RootCertStore, Failure> {

@@ -17,6 +17,12 @@ impl Refusal {
         Refusal { status: 400, text }
     }
 
+    /// What a raw client is told, which reads no HTTP.
+    pub fn raw_response(&self) -> Vec<u8> {
+        let error = serde_json::Value::from(self.text);
+        format!(r#"{{"opcode":"close","error":{error}}}"#).into_bytes()
+    }
+
     /// The whole HTTP answer (RFC 9112), after which the connection is to be closed.
     pub fn response(&self) -> Vec<u8> {
         let Refusal { status, text } = self;

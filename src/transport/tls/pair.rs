@@ -15,10 +15,12 @@ use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
 
+use super::certificate::Certificate;
+
 /// A chain of certificates takes some 10 KiB; more than this is another file named by mistake.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
-/// A certificate that is good for longer is as good as for ever.
-const DAYS_LEFT_MAX: u64 = 36_500;
+/// 9999-12-31T23:59:59Z.
+const END_OF_TIME: Duration = Duration::from_secs(253_402_300_799);
 
 /// Why TLS cannot be served. Each text names the file and, where one is known, the cure.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +52,9 @@ pub enum TlsError {
          files of one pair, and put the server's own certificate before its chain"
     )]
     Mismatch { certificate: PathBuf, key: PathBuf },
+    /// A new one that is no better than the one that is served.
+    #[error("{0}")]
+    OutOfDate(String),
     /// The development certificate cannot be made.
     #[error(
         "cannot make a development certificate in {directory}: {error}; let relay write there, \
@@ -72,7 +77,10 @@ impl TlsError {
             | TlsError::NoKey { path, .. }
             | TlsError::BadCertificate { path, .. }
             | TlsError::BadKey { path, .. } => Some(path),
-            TlsError::Mismatch { .. } | TlsError::Development { .. } | TlsError::Setup(_) => None,
+            TlsError::Mismatch { .. }
+            | TlsError::OutOfDate(_)
+            | TlsError::Development { .. }
+            | TlsError::Setup(_) => None,
         }
     }
 }
@@ -144,22 +152,47 @@ impl Pair {
         }
     }
 
-    /// The whole days until it expires; 0 where it has, and where it is not valid yet.
-    pub fn days_left(&self, now: UnixTime) -> u64 {
-        // rustls shows no dates, see above: so the day is searched for.
-        let valid = |days: u64| {
-            let then = Duration::from_secs(now.as_secs().saturating_add(days * 86_400));
-            self.validity(UnixTime::since_unix_epoch(then)) == Validity::Valid
-        };
-        let (mut good, mut bad) = (0, DAYS_LEFT_MAX);
-        while bad - good > 1 {
-            let middle = good + (bad - good) / 2;
-            match valid(middle) {
-                true => good = middle,
-                false => bad = middle,
-            }
+    /// What people are told of it at this time.
+    pub fn certificate(&self, now: UnixTime) -> Certificate {
+        let der = self.certified.cert.first().cloned().unwrap_or_else(|| Vec::new().into());
+        Certificate {
+            file: self.certificate_file.clone(),
+            der,
+            names: self.names(),
+            not_after: self.not_after(),
+            trouble: self.trouble(now),
         }
-        good
+    }
+
+    fn trouble(&self, now: UnixTime) -> Option<String> {
+        let file = self.certificate_file.display();
+        match self.validity(now) {
+            Validity::Valid => None,
+            Validity::Expired { days } => Some(format!(
+                "the certificate in {file} expired {days} days ago: clients will refuse it"
+            )),
+            Validity::NotYet => Some(format!(
+                "the certificate in {file} is not valid yet: is this machine's clock right?"
+            )),
+        }
+    }
+
+    /// The DNS names that it is for.
+    pub fn names(&self) -> Vec<String> {
+        let parsed = self.certified.cert.first().map(webpki::EndEntityCert::try_from);
+        let names =
+            parsed.and_then(Result::ok).map(|it| it.valid_dns_names().map(str::to_owned).collect());
+        names.unwrap_or_default()
+    }
+
+    /// The end of its time, in seconds since 1970. rustls shows no dates, see above: but it says of a
+    /// certificate that has expired when that was, and in the year 9999 each has (RFC 5280, section
+    /// 4.1.2.5, has none that lasts longer).
+    fn not_after(&self) -> u64 {
+        match self.verify(UnixTime::since_unix_epoch(END_OF_TIME)) {
+            Some(CertificateError::ExpiredContext { not_after, .. }) => not_after.as_secs(),
+            _ => END_OF_TIME.as_secs(),
+        }
     }
 
     fn verify(&self, now: UnixTime) -> Option<CertificateError> {
@@ -177,7 +210,8 @@ impl Pair {
     }
 }
 
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+/// The certificates in a PEM file, one at least.
+pub fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let (bytes, _) = read(path)?;
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&bytes)
         .collect::<Result<_, _>>()
@@ -195,6 +229,7 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     Err(TlsError::NoCertificate { path: path.to_owned(), cure })
 }
 
+/// The private key in a PEM file.
 pub fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let (bytes, mode) = read(path)?;
     if mode & 0o007 != 0 {

@@ -88,7 +88,7 @@ fn a_good_pair_loads_without_a_word() {
         let loaded = load(&certificate, &key).expect("a good pair");
         assert_eq!(loaded.warnings, [""; 0]);
         assert!(!loaded.made_now);
-        assert_eq!(loaded.certificate, certificate);
+        assert_eq!(loaded.certificates[0].file, certificate);
     }
 }
 
@@ -159,11 +159,11 @@ fn the_development_certificate_is_made_once() {
     let loaded = acceptor(&config).expect("made");
     assert!(loaded.made_now);
     assert_eq!(loaded.warnings, [""; 0]);
-    assert_eq!(loaded.certificate, config.directory.join(CERTIFICATE_FILE));
+    assert_eq!(loaded.certificates[0].file, config.directory.join(CERTIFICATE_FILE));
     assert_eq!(mode(&config.directory.join(KEY_FILE)), 0o600);
-    let text = fs::read(&loaded.certificate).expect("there");
+    let text = fs::read(&loaded.certificates[0].file).expect("there");
     assert!(!acceptor(&config).expect("loaded").made_now);
-    assert_eq!(fs::read(&loaded.certificate).expect("there"), text);
+    assert_eq!(fs::read(&loaded.certificates[0].file).expect("there"), text);
     let mut names: Vec<_> = fs::read_dir(&config.directory)
         .expect("there")
         .map(|entry| entry.expect("readable").file_name())
@@ -252,7 +252,7 @@ fn handshake(loaded: &Loaded, client: &Arc<ClientConfig>, name: &str) -> Handsha
 
 fn client(loaded: &Loaded, version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    let certificate = CertificateDer::from_pem_file(&loaded.certificate).expect("PEM");
+    let certificate = CertificateDer::from_pem_file(&loaded.certificates[0].file).expect("PEM");
     roots.add(certificate).expect("a certificate");
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[version])
