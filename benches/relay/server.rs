@@ -66,11 +66,11 @@ impl Relay {
     }
 }
 
-/// The connections that one process can hold beside its other descriptors.
+/// The connections that one process can hold beside its other descriptors, relay's goodbyes among them.
 pub fn connections_max() -> io::Result<usize> {
     let hard = rlimit::Resource::NOFILE.get_hard()?;
     // More than that makes a benchmark of the kernel.
-    Ok(usize::try_from(hard).unwrap_or(usize::MAX).min(100_000).saturating_sub(100))
+    Ok(usize::try_from(hard).unwrap_or(usize::MAX).min(100_000).saturating_sub(150))
 }
 
 impl Server {
