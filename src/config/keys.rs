@@ -1,7 +1,9 @@
 //! Every key of the config with its built-in default. `relay.toml` in the repository holds the same
 //! values with the reason for each; a test keeps the two equal.
 
-use std::path::{Path, PathBuf};
+mod tls;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::cidr::Cidrs;
 use super::health::HealthConfig;
 use super::listen::{self, ListenUrl};
+pub use tls::{PairConfig, TlsConfig};
 
 /// The whole config. Serialised, it has the shape of `relay.toml`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -110,58 +113,6 @@ impl Default for ScriptConfig {
             kills_max: 3,
             test_before_reload: false,
             settings: serde_json::Map::new(),
-        }
-    }
-}
-
-/// `[tls]`
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TlsConfig {
-    /// PEM file with the server's certificate first, then its chain. Empty: the development
-    /// certificate. Set both this and `key`, or neither.
-    pub certificate: PathBuf,
-    /// PEM file with the certificate's private key. Empty: the development certificate's.
-    pub key: PathBuf,
-    /// Further pairs. A client is served with the one for the name it asks for (SNI), or with the
-    /// pair above.
-    pub more: Vec<PairConfig>,
-    /// PEM file with the authorities that sign the certificates of backends. With it, a backend that
-    /// comes over TLS has to show one. Empty: nobody has to.
-    pub client_ca: PathBuf,
-    /// The directory of the development certificate, which is made here when it is needed.
-    pub directory: PathBuf,
-}
-
-/// `[[tls.more]]`
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct PairConfig {
-    /// As `tls.certificate`.
-    pub certificate: PathBuf,
-    /// As `tls.key`.
-    pub key: PathBuf,
-}
-
-impl TlsConfig {
-    /// The operator's certificates with their keys; none: the development certificate.
-    pub fn own_files(&self) -> Vec<(&Path, &Path)> {
-        if self.certificate.as_os_str().is_empty() {
-            return Vec::new();
-        }
-        let more = self.more.iter().map(|pair| (&*pair.certificate, &*pair.key));
-        std::iter::once((&*self.certificate, &*self.key)).chain(more).collect()
-    }
-}
-
-impl Default for TlsConfig {
-    fn default() -> Self {
-        TlsConfig {
-            certificate: PathBuf::new(),
-            key: PathBuf::new(),
-            more: Vec::new(),
-            client_ca: PathBuf::new(),
-            directory: "certs".into(),
         }
     }
 }
