@@ -21,7 +21,12 @@ impl Relay {
         let directory = directory.join(format!("soak-{}", std::process::id()));
         fs::create_dir_all(&directory)?;
         fs::copy(shipped.join("scripts/opcodes.lua"), directory.join("opcodes.lua"))?;
-        let mut process = Command::new(env!("CARGO_BIN_EXE_relay"))
+        // Another build may be meant, as in the tests of the clients.
+        let binary = std::env::var_os("RELAY_BIN");
+        let binary = binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_relay").into());
+        let mut process = Command::new(binary)
+            // To the relay itself it would be a key of the config.
+            .env_remove("RELAY_BIN")
             .arg("--config")
             .arg(shipped.join("relay.toml"))
             .args(["--listen", "any://127.0.0.1:0"])
