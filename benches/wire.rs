@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use relay::config::Limits;
+use relay::config::Config;
 use relay::frame::{Decoder, Encoding};
 use relay::hub::{Delivery, Link, Payload, Shard};
 use relay::message::{Message, MessageLimits};
@@ -152,8 +152,9 @@ impl Receivers {
     async fn connect() -> Receivers {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let addr = listener.local_addr().expect("bound");
-        let limits = Limits { queue_bytes_max: 4 * BYTES_MAX, ..Limits::default() };
-        let mut shard = Shard::new(0, &limits, Waiting::of_workers(1).remove(0));
+        let mut config = Config::default();
+        config.limits.queue_bytes_max = 4 * BYTES_MAX;
+        let mut shard = Shard::new(0, &config, Waiting::of_workers(1).remove(0));
         let (mut links, mut peers) = (Vec::new(), Vec::new());
         for number in 0..LINKS {
             let peer = TcpStream::connect(addr).expect("connected");

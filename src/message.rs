@@ -11,11 +11,13 @@ use serde_json::value::RawValue;
 
 use crate::config::Limits;
 
-/// One JSON message as its sender wrote it. The default stands where one is lent to somebody.
+/// One message as its sender wrote it. The default stands where one is lent to somebody.
 #[derive(Clone, Debug, Default)]
 pub struct Message {
-    /// The sender's bytes; valid JSON in UTF-8.
+    /// The sender's bytes, in UTF-8.
     pub raw: Bytes,
+    /// Whether they are JSON. Other text (words, broken JSON) addresses nobody.
+    pub is_json: bool,
     /// `opcode`, where it is a string.
     pub opcode: Option<Text>,
     /// `uuid`, where it is a string that is not empty.
@@ -27,8 +29,8 @@ pub struct Message {
 /// Why bytes are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoMessage {
-    /// Words, broken JSON, or not UTF-8: acknowledged, otherwise ignored.
-    NotJson,
+    /// Not UTF-8.
+    NotText,
     /// Nested deeper than `limits.json_depth_max`.
     TooDeep,
     /// The opcode is longer than `limits.opcode_bytes_max`.
@@ -57,8 +59,10 @@ impl Message {
         if depth_exceeds(&raw, limits.depth_max) {
             return Err(NoMessage::TooDeep);
         }
-        let text = std::str::from_utf8(&raw).map_err(|_| NoMessage::NotJson)?;
-        let head = Head::read(text).map_err(|_| NoMessage::NotJson)?;
+        let text = std::str::from_utf8(&raw).map_err(|_| NoMessage::NotText)?;
+        let Ok(head) = Head::read(text) else {
+            return Ok(Message { raw, is_json: false, opcode: None, uuid: None, ident: None });
+        };
         let opcode = head.opcode.map(|field| Text::new(&raw, field));
         if opcode.as_ref().is_some_and(|o| o.as_str().len() > limits.opcode_bytes_max) {
             return Err(NoMessage::OpcodeTooLong);
@@ -67,7 +71,7 @@ impl Message {
             field.filter(|f| !f.is_empty()).map(|field| Text::new(&raw, field))
         };
         let (uuid, ident) = (address(head.uuid), address(head.ident));
-        Ok(Message { opcode, uuid, ident, raw })
+        Ok(Message { is_json: true, opcode, uuid, ident, raw })
     }
 }
 
@@ -215,6 +219,7 @@ mod tests {
             assert_eq!(message.opcode.as_ref().map(Text::as_str), opcode, "{json}");
             assert_eq!(message.uuid.as_ref().map(Text::as_str), uuid, "{json}");
             assert_eq!(message.ident.as_ref().map(Text::as_str), ident, "{json}");
+            assert!(message.is_json, "{json}");
             assert_eq!(message.raw, json.as_bytes());
         }
     }
@@ -222,10 +227,12 @@ mod tests {
     #[test]
     fn what_is_no_json_is_told_apart() {
         for junk in ["", "pong", "{", "{\"a\":}", "{} {}", "{'a':1}", "[1,]", "nul", "{\"a\":1"] {
-            assert_eq!(parse(junk).err(), Some(NoMessage::NotJson), "{junk}");
+            let message = parse(junk).unwrap_or_else(|why| panic!("{junk}: {why:?}"));
+            assert!(!message.is_json, "{junk}");
+            assert_eq!(message.raw, junk.as_bytes());
         }
         let latin1 = Bytes::from_static(b"{\"a\":\"\xfc\"}");
-        assert_eq!(Message::parse(latin1, LIMITS).err(), Some(NoMessage::NotJson));
+        assert_eq!(Message::parse(latin1, LIMITS).err(), Some(NoMessage::NotText));
         let long = format!(r#"{{"opcode":"{}"}}"#, "o".repeat(129));
         assert_eq!(parse(&long).err(), Some(NoMessage::OpcodeTooLong));
     }

@@ -178,6 +178,8 @@ pub struct WebConfig {
     pub allowed_origins: Vec<String>,
     /// A browser that opens the relay's address is shown the test page.
     pub test_page: bool,
+    /// Web clients are acked with `next`.
+    pub acks: bool,
     /// Wait between the 101 and `ready` for clients that say `Client-Type: php`, 10 to 30 ms.
     #[serde(rename = "php_ready_delay_ms", with = "millis")]
     pub php_ready_delay: Duration,
@@ -188,6 +190,7 @@ impl Default for WebConfig {
         WebConfig {
             allowed_origins: Vec::new(),
             test_page: true,
+            acks: true,
             php_ready_delay: Duration::from_millis(20),
         }
     }

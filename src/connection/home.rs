@@ -44,7 +44,7 @@ impl Home {
         waiting: Waiting,
     ) -> Home {
         Home {
-            shard: RefCell::new(Shard::new(worker, &config.limits, waiting)),
+            shard: RefCell::new(Shard::new(worker, config, waiting)),
             buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             intake,
             issuer,
@@ -65,7 +65,7 @@ impl Home {
     /// A config that was read again holds from now on. Each worker has a copy: a count of references
     /// that they shared would be written to by all of them, for every message.
     pub fn adopt(&self, config: &Config) {
-        self.shard.borrow_mut().set_limits(&config.limits);
+        self.shard.borrow_mut().adopt(config);
         self.intake.set_limits(&config.limits);
         self.config.replace(Rc::new(config.clone()));
     }

@@ -14,7 +14,7 @@ use super::link::Link;
 use super::silence::{Patience, Step};
 use super::turn::{Finished, Turn};
 use crate::close::CloseReason;
-use crate::config::Limits;
+use crate::config::Config;
 use crate::frame::{self, Encoding};
 use crate::outbound::{QueueLimits, Waiting};
 use crate::session::{ClientKind, SessionId};
@@ -28,6 +28,8 @@ pub struct Shard {
     waiting: Rc<Waiting>,
     stall_timeout: Duration,
     patience: Patience,
+    /// Web clients get acks.
+    acks_web: bool,
     links: Slab<Rc<Link>>,
     /// The slots of those who receive broadcasts, in no order that means anything.
     members: Vec<u32>,
@@ -37,7 +39,8 @@ pub struct Shard {
 }
 
 impl Shard {
-    pub fn new(worker: u16, limits: &Limits, waiting: Waiting) -> Shard {
+    pub fn new(worker: u16, config: &Config, waiting: Waiting) -> Shard {
+        let limits = &config.limits;
         Shard {
             worker,
             queue_limits: QueueLimits::from(limits),
@@ -45,6 +48,7 @@ impl Shard {
             waiting: Rc::new(waiting),
             stall_timeout: limits.write_stall_timeout,
             patience: Patience::from(limits),
+            acks_web: config.web.acks,
             links: Slab::new(),
             members: Vec::new(),
             turn: Turn::default(),
@@ -53,8 +57,10 @@ impl Shard {
         }
     }
 
-    /// Other limits hold from now on, for the sessions that are there as well.
-    pub fn set_limits(&mut self, limits: &Limits) {
+    /// Another config holds from now on, for the sessions that are there as well.
+    pub fn adopt(&mut self, config: &Config) {
+        let limits = &config.limits;
+        self.acks_web = config.web.acks;
         self.queue_limits = QueueLimits::from(limits);
         self.queues_bytes_max = limits.queues_bytes_max;
         self.stall_timeout = limits.write_stall_timeout;
@@ -226,6 +232,7 @@ impl Shard {
         if !opening.is_empty() {
             self.turn.send_frame(to.slot, &opening);
         }
+        let ack = ack && (self.acks_web || link.kind == ClientKind::Backend);
         if ack && link.is_open() && link.wants_ack(self.queue_limits, self.is_half_full()) {
             let uuid = link.uuid.borrow();
             self.turn.send(to.slot, next(uuid.as_deref()).as_bytes(), link.encoding);

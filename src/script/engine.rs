@@ -88,6 +88,7 @@ impl Engine {
             ("default", &handlers.default),
             ("disconnect", &handlers.disconnect),
             ("load", &handlers.load),
+            ("text", &handlers.text),
         ];
         let hooks = hooks.into_iter().filter(|(_, function)| function.is_some());
         (opcodes, hooks.map(|(name, _)| name).collect())
@@ -130,16 +131,17 @@ impl Engine {
         self.host.forget_client(client);
     }
 
-    /// Calls the handler of the message's opcode, else `on.default`, else nothing. The message is
-    /// the same again afterwards.
+    /// Calls the handler of the message's opcode, else `on.default`, else nothing; for text that is no
+    /// JSON `on.text`, else nothing. The message is the same again afterwards.
     pub fn on_message(
         &self,
         client: &Rc<Client>,
         message: &mut Message,
     ) -> Result<(), HandlerError> {
+        let Some((function, hook)) = self.handlers.of(message) else { return Ok(()) };
         let opcode = message.opcode.as_ref().map(|opcode| opcode.as_str());
-        let Some((function, _)) = self.handlers.of(opcode) else { return Ok(()) };
-        let running = self.budget.call(opcode.unwrap_or("on.default"), self.generation());
+        let what = opcode.or(hook).unwrap_or_default();
+        let running = self.budget.call(what, self.generation());
         let _call = self.host.enter_message(message);
         let client = self.host.client_object(&self.lua, client);
         let args = || match &client {
@@ -149,13 +151,11 @@ impl Engine {
         self.call(running, function, args)
     }
 
-    /// The name of what handles such a message: `opcodes.` and the opcode, or `on.default`.
+    /// The name of what handles such a message: `opcodes.` and the opcode, or that of a hook.
     pub fn handler_of(&self, message: &Message) -> Option<String> {
+        let (_, hook) = self.handlers.of(message)?;
         let opcode = message.opcode.as_ref().map(|opcode| opcode.as_str());
-        match (self.handlers.of(opcode)?, opcode) {
-            ((_, false), Some(opcode)) => Some(format!("opcodes.{opcode}")),
-            _ => Some("on.default".to_owned()),
-        }
+        Some(hook.map_or_else(|| format!("opcodes.{}", opcode.unwrap_or_default()), str::to_owned))
     }
 
     /// The memory of what the VM still holds, in bytes.

@@ -7,8 +7,9 @@ use super::fault::Fault;
 use super::source::Source;
 use super::suggest::did_you_mean;
 use super::value::type_name;
+use crate::message::Message;
 
-const HOOKS: [&str; 4] = ["load", "connect", "disconnect", "default"];
+const HOOKS: [&str; 5] = ["load", "connect", "disconnect", "default", "text"];
 
 /// Warnings of one kind that are told in full.
 const ALIKE_MAX: usize = 20;
@@ -22,14 +23,19 @@ pub struct Handlers {
     pub connect: Option<Function>,
     pub disconnect: Option<Function>,
     pub default: Option<Function>,
+    pub text: Option<Function>,
 }
 
 impl Handlers {
-    /// What handles messages of this opcode, and whether that is `on.default`.
-    pub fn of(&self, opcode: Option<&str>) -> Option<(&Function, bool)> {
-        let handler = opcode.and_then(|opcode| self.opcodes.get(opcode));
-        let default = || self.default.as_ref().map(|function| (function, true));
-        handler.map(|function| (function, false)).or_else(default)
+    /// What handles such a message, and the name of the hook if it is one.
+    pub fn of(&self, message: &Message) -> Option<(&Function, Option<&'static str>)> {
+        if !message.is_json {
+            return self.text.as_ref().map(|function| (function, Some("on.text")));
+        }
+        let opcode = message.opcode.as_ref();
+        let handler = opcode.and_then(|opcode| self.opcodes.get(opcode.as_str()));
+        let default = || self.default.as_ref().map(|function| (function, Some("on.default")));
+        handler.map(|function| (function, None)).or_else(default)
     }
 
     /// Reads `opcodes` and `on` after the top level has run. Adds to `warnings` what is allowed but
@@ -55,6 +61,7 @@ impl Handlers {
                 "connect" => &mut handlers.connect,
                 "disconnect" => &mut handlers.disconnect,
                 "default" => &mut handlers.default,
+                "text" => &mut handlers.text,
                 _ => {
                     let suggestion = did_you_mean(&name, &HOOKS);
                     let message = format!("there is no hook on.{name}{suggestion}");
@@ -69,8 +76,9 @@ impl Handlers {
                 table.set_readonly(true);
             }
         }
-        if handlers.opcodes.is_empty() && handlers.default.is_none() {
-            let message = "no opcode handler and no on.default: nothing would ever be done";
+        if handlers.opcodes.is_empty() && handlers.default.is_none() && handlers.text.is_none() {
+            let message =
+                "no opcode handler, no on.default and no on.text: nothing would ever be done";
             return Err(Fault::at(source, None, message));
         }
         Ok(handlers)

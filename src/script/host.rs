@@ -279,7 +279,9 @@ impl Host {
 
     /// The decoded body of a message, the same read-only value each time.
     pub fn message_data(&self, lua: &Lua, handle: MessageHandle) -> mlua::Result<Value> {
-        let raw = self.with_message(handle, |message| message.raw.clone())?;
+        let raw =
+            self.with_message(handle, |message| message.is_json.then(|| message.raw.clone()))?;
+        let Some(raw) = raw else { return Ok(Value::Nil) };
         if let Handling::Message(Current { data: Some(data), .. }) = &*self.handling.borrow() {
             return Ok(data.clone());
         }

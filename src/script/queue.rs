@@ -22,8 +22,8 @@ pub enum Event {
     Connected(Box<ClientInfo>),
     /// It sent a message.
     Message { from: SessionId, message: Message },
-    /// It sent something that is acknowledged and ignored. `bytes` is its share of the queue.
-    Noise { from: SessionId, bytes: usize },
+    /// It sent something that is acknowledged and ignored.
+    Noise { from: SessionId },
     /// It sent something the relay refuses: acknowledged, then an `error` with this code.
     Refused { from: SessionId, bytes: usize, code: &'static str, text: String },
     /// It is gone.
@@ -35,7 +35,7 @@ impl Event {
     pub fn client(&self) -> SessionId {
         match self {
             Event::Connected(info) => info.id,
-            Event::Message { from, .. } | Event::Noise { from, .. } => *from,
+            Event::Message { from, .. } | Event::Noise { from } => *from,
             Event::Refused { from, .. } => *from,
             Event::Disconnected { id, .. } => *id,
         }
@@ -45,8 +45,8 @@ impl Event {
     pub fn bytes(&self) -> usize {
         match self {
             Event::Message { message, .. } => message.raw.len(),
-            Event::Noise { bytes, .. } | Event::Refused { bytes, .. } => *bytes,
-            Event::Connected(_) | Event::Disconnected { .. } => 0,
+            Event::Refused { bytes, .. } => *bytes,
+            Event::Noise { .. } | Event::Connected(_) | Event::Disconnected { .. } => 0,
         }
     }
 }

@@ -279,7 +279,7 @@ impl ScriptThread {
         match event {
             Event::Connected(info) => self.connected(*info),
             Event::Message { from, message } => self.message(from, message),
-            Event::Noise { from, bytes } => self.hub.borrow_mut().decided(from, bytes),
+            Event::Noise { from } => self.hub.borrow_mut().decided(from, 0),
             Event::Refused { from, bytes, code, text } => {
                 self.hub.borrow_mut().decided(from, bytes);
                 self.reply(from, &ErrorReply::new(code).message(Some(&text)));

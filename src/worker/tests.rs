@@ -102,7 +102,8 @@ impl Stage {
                 let (bytes, ack) = match &event {
                     Event::Connected(_) | Event::Disconnected { .. } => (0, false),
                     Event::Message { message, .. } => (message.raw.len(), true),
-                    Event::Noise { bytes, .. } | Event::Refused { bytes, .. } => (*bytes, true),
+                    Event::Noise { .. } => (0, true),
+                    Event::Refused { bytes, .. } => (*bytes, true),
                 };
                 self.deliver(Delivery::Decided { to, bytes, ack });
                 self.events.push(event);

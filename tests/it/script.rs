@@ -314,3 +314,50 @@ fn a_script_has_no_way_out_of_its_sandbox() {
         assert_eq!(seen, json!({ "found": [], "changed": false }));
     });
 }
+
+#[test]
+fn text_that_is_no_json_reaches_the_hook_for_it() {
+    let script = r#"
+        function on.default(client, msg)
+            client:send({ json = msg.data })
+        end
+        function on.text(client, msg)
+            assert(msg.raw ~= "{'fail'}", "on purpose")
+            client:send({ raw = msg.raw, size = msg.size, opcode = msg.opcode, data = msg.data })
+            relay.broadcast(msg)
+        end
+    "#;
+    with_whole_script(script, async |relay| {
+        for transport in [Transport::Ws, Transport::Wss, Transport::Tcp, Transport::Ssl] {
+            let mut client = relay.open(transport, Hello::php(None)).await;
+            // A raw client's words are noise, but a value that is broken came whole.
+            let text = "{ \"opcode\":\u{fc} }";
+            let heard = answer(&mut client, text).await;
+            assert_eq!(heard, json!({ "raw": text, "size": text.len() }));
+            assert_eq!(answer(&mut client, "[1,2]").await, json!({ "json": [1, 2] }));
+            let error = answer(&mut client, "{'fail'}").await;
+            assert_eq!(error["code"], "handler_failed", "{error}");
+        }
+        let mut page = relay.open(Transport::Ws, Hello::web("/")).await;
+        for text in ["pong", "", "\u{1f600}"] {
+            let heard = answer(&mut page, text).await;
+            assert_eq!(heard, json!({ "raw": text, "size": text.len() }));
+        }
+    });
+}
+
+#[test]
+fn a_web_client_can_be_spared_the_acks() {
+    Setup::new().set("web.acks=false").run(async |relay| {
+        let mut page = relay.web(Transport::Ws, "/web").await;
+        let mut backend = relay.backend(Transport::Ws).await;
+        for echo in [r#"{"opcode":"echo"}"#, r#"{"opcode":"echo","n":2}"#] {
+            page.send("pong").await;
+            page.send(echo).await;
+            page.hears(echo).await;
+            backend.send(echo).await;
+            backend.acked("").await;
+            backend.hears(echo).await;
+        }
+    });
+}

@@ -131,7 +131,7 @@ impl Drive {
         }
         match frame {
             Frame::Message(text) => self.submit_text(text),
-            Frame::Noise => self.submit(Event::Noise { from: self.link.id, bytes: 0 }, 0),
+            Frame::Noise => self.submit_noise(),
             Frame::Ping(payload) => self.pongs.extend_from_slice(&frame::pong_frame(&payload)),
             Frame::Pong(_) | Frame::Fragment | Frame::Close(_) => {}
         }
@@ -150,7 +150,8 @@ impl Drive {
         let limits = MessageLimits::from(&self.home.config().limits);
         let event = match Message::parse(text, limits) {
             Ok(message) => Event::Message { from, message },
-            Err(NoMessage::NotJson) => Event::Noise { from, bytes },
+            // No frame has such a text.
+            Err(NoMessage::NotText) => return self.submit_noise(),
             Err(NoMessage::TooDeep) => {
                 let text = format!("nested deeper than {} levels", limits.depth_max);
                 Event::Refused { from, bytes, code: "too_deep", text }
@@ -161,6 +162,10 @@ impl Drive {
             }
         };
         self.submit(event, bytes);
+    }
+
+    fn submit_noise(&self) {
+        self.submit(Event::Noise { from: self.link.id }, 0);
     }
 
     fn submit(&self, event: Event, bytes: usize) {

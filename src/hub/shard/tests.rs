@@ -13,8 +13,9 @@ struct Deaf {
 
 impl Deaf {
     fn new(kinds: &[(ClientKind, Encoding)], waiting: Waiting) -> Deaf {
-        let limits = Limits { queues_bytes_max: MAX, ..Limits::default() };
-        let mut shard = Shard::new(0, &limits, waiting);
+        let mut config = Config::default();
+        config.limits.queues_bytes_max = MAX;
+        let mut shard = Shard::new(0, &config, waiting);
         let (mut links, mut peers) = (Vec::new(), Vec::new());
         for (kind, encoding) in kinds {
             let (socket, peer) = full_socket();

@@ -42,7 +42,7 @@ pub const OBJECTS: [(&str, &str); 7] = [
 ];
 
 /// The functions that a script defines: parameters, and when they are called.
-pub const HOOKS: [(&str, Params, &str); 5] = [
+pub const HOOKS: [(&str, Params, &str); 6] = [
     (
         "on.load",
         &[("info", "{reload: boolean, generation: number}")],
@@ -54,6 +54,11 @@ pub const HOOKS: [(&str, Params, &str); 5] = [
         "on.default",
         &[("client", "client"), ("msg", "msg")],
         "A message whose opcode has no handler.",
+    ),
+    (
+        "on.text",
+        &[("client", "client"), ("msg", "msg")],
+        "A message that is no JSON, of a WebSocket client or as a broken value of a raw one. Without it, such text is acked and dropped.",
     ),
     ("opcodes.NAME", &[("client", "client"), ("msg", "msg")], "A message with the opcode NAME."),
 ];
@@ -82,7 +87,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry { object: "msg", name: "ident", kind: Field("string?"), text: "The ident it is addressed to.", since: 1 },
     Entry { object: "msg", name: "size", kind: Field("number"), text: "Its length in bytes.", since: 1 },
     Entry { object: "msg", name: "raw", kind: Field("string"), text: "Its bytes as they came.", since: 1 },
-    Entry { object: "msg", name: "data", kind: Field("any"), text: "The decoded JSON, read-only; decoded when it is first read.", since: 1 },
+    Entry { object: "msg", name: "data", kind: Field("any"), text: "The decoded JSON, read-only; decoded when it is first read. nil in on.text.", since: 1 },
     Entry { object: "relay", name: "api_version", kind: Field("number"), text: "The version of this API. Additions do not change it.", since: 1 },
     Entry { object: "relay", name: "config", kind: Field("table"), text: "The table [script.settings] of relay.toml; read-only.", since: 1 },
     Entry { object: "relay", name: "json", kind: Field("relay.json"), text: "JSON and tables.", since: 1 },

@@ -146,7 +146,7 @@ impl Room {
         let bytes = text.len();
         let event = match Message::parse(Bytes::from(text), self.limits) {
             Ok(message) => Event::Message { from, message },
-            Err(NoMessage::NotJson) => Event::Noise { from, bytes },
+            Err(NoMessage::NotText) => Event::Noise { from },
             Err(NoMessage::TooDeep) => refused(from, bytes, "too_deep"),
             Err(NoMessage::OpcodeTooLong) => refused(from, bytes, "opcode_too_long"),
         };

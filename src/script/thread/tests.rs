@@ -108,7 +108,7 @@ fn noise_is_acknowledged_and_refusals_are_explained() {
     let mut room = Room::new("noise", DEFAULT_SCRIPT);
     room.decide([connected(1)]);
     let took = room.decide([
-        Event::Noise { from: id(1), bytes: 4 },
+        Event::Noise { from: id(1) },
         Event::Refused { from: id(1), bytes: 9, code: "too_deep", text: "at most 127".to_owned() },
     ]);
     let refusal = r#"1 < {"opcode":"error","code":"too_deep","message":"at most 127"}"#;

@@ -39,9 +39,9 @@ fn gathers(pages: usize, is_decided: bool) -> bool {
         let (script, outlet) = mpsc::channel(INBOX_HAND_OVERS);
         let mut inbox = Inbox::new(outlet);
         let from = SessionId { worker: 0, slot: 0, serial: 0 };
-        home.intake.submit(Event::Noise { from, bytes: 1 }, 1);
+        home.intake.submit(Event::Noise { from }, 0);
         script.try_send(vec![broadcast()]).expect("room");
-        let decided = vec![Delivery::Decided { to: from, bytes: 1, ack: true }, broadcast()];
+        let decided = vec![Delivery::Decided { to: from, bytes: 0, ack: true }, broadcast()];
         let answer = script.clone();
         tokio::task::spawn_local(async move {
             if is_decided {

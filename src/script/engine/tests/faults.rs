@@ -92,7 +92,7 @@ fn load_errors_name_the_line() {
         ("function on.default()\n  local = 1\nend", ":2: ", "local = 1"),
         ("\n\nerror('no')", ":3: no", "error('no')"),
         ("\nrelay.jsn()", ":2: relay has no field 'jsn' (did you mean 'json'?)", "^"),
-        ("", ": no opcode handler and no on.default", ""),
+        ("", ": no opcode handler, no on.default and no on.text", ""),
         (
             "\nfunction on.conect() end",
             ":2: there is no hook on.conect (did you mean 'connect'?)",
