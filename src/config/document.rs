@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use figment::value::{Dict, Value};
 use toml_edit::{Document as Parsed, Item, TableLike};
 
-use super::error::{ConfigError, Origin};
+use super::error::{ConfigError, Origin, shown};
 
 /// A config file, read and parsed.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Document {
             let words = error.span().and_then(|span| text.get(span)).unwrap_or_default().trim();
             let at = match words.is_empty() || words.contains('\n') {
                 true => String::new(),
-                false => format!(" at `{words}`"),
+                false => format!(" at `{}`", shown(words)),
             };
             syntax_error(line, format!("not valid TOML: {message}{at}"))
         })?;

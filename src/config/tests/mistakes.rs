@@ -58,6 +58,9 @@ fn mistakes_in_the_file_have_a_line() {
         assert_eq!(file_error(text), message, "{text}");
     }
     assert!(file_error("a = 1\nb = \n").starts_with("2: not valid TOML: "));
+    // What the file says is shown so that it can do nothing to a terminal.
+    let escape = file_error("[limits]\nconnections_max\u{1b}[31m = 1");
+    assert!(!escape.contains(char::is_control), "{escape:?}");
 }
 
 #[test]
