@@ -28,6 +28,10 @@ test *words:
 fuzz seconds="20" *targets:
     fuzz/run {{ seconds }} {{ targets }}
 
+# The Autobahn test suite against relay with an echo script.
+autobahn:
+    .ci/run autobahn
+
 # The benchmarks: relay, dispatch, wire, isolation; as in: just bench relay --full
 bench name *words:
     cargo bench --bench {{ name }} -- {{ words }}

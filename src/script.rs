@@ -51,7 +51,13 @@ pub use source::Source;
 pub use survey::{Survey, survey};
 pub use terms::{BroadcastLimits, Terms};
 pub use thread::Status;
-use thread::{ScriptThread, Setup};
+
+// For the fuzz targets (fuzz/), which have the thread decide step by step, and values converted.
+#[doc(hidden)]
+pub use {
+    thread::{ScriptThread, Setup},
+    value::{Access, Json},
+};
 
 use crate::hub::Delivery;
 use crate::watch::{Watch, Watched};

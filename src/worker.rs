@@ -126,7 +126,8 @@ pub fn start(index: u16, plan: Plan, inbox: mpsc::Receiver<Vec<Delivery>>) -> io
     Ok(Worker { arrivals, thread })
 }
 
-async fn run(
+/// A worker's life. [`start`] runs it on a thread; the fuzz targets step by step.
+pub async fn run(
     index: u16,
     plan: Plan,
     accepted: mpsc::Receiver<Vec<Arrival>>,
