@@ -17,7 +17,6 @@ mod outcome;
 mod queue;
 mod rehearsal;
 mod repeats;
-mod reply;
 mod sandbox;
 mod source;
 #[cfg(test)]

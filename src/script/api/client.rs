@@ -6,10 +6,9 @@ use mlua::{Lua, UserDataFields, UserDataMethods, UserDataRegistry, Value};
 
 use super::{no_such_field, optional_text_argument, read_only, text_argument, utf8};
 use crate::close::CloseReason;
-use crate::hub::{JoinError, RegisterError};
+use crate::hub::{ErrorReply, JoinError, RegisterError};
 use crate::script::clients::ClientHandle;
 use crate::script::host::Host;
-use crate::script::reply::ErrorReply;
 use crate::script::value::Access;
 
 pub const KNOWN: [&str; 17] = [

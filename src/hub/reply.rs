@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::hub::Payload;
+use super::Payload;
 
 /// `{"opcode":"error",...}`: why something a client asked for did not happen.
 #[derive(Serialize)]
