@@ -109,7 +109,7 @@ fn client(hub: &Rc<RefCell<Hub>>, serial: u32) -> Rc<Client> {
         issued_uuid: format!("issued-{serial}").into(),
     });
     hub.begin();
-    hub.register(&client, &format!("page-{serial}")).expect("a free name");
+    hub.register(&client, &format!("page-{serial}"), None).expect("a free name");
     hub.commit();
     client
 }

@@ -16,10 +16,11 @@ function on.connect(client)
 end
 
 -- {"opcode":"uuid","message":"<uuid>"}: a page registers under a uuid of its choice. From now on it
--- receives broadcasts. The first one to claim a uuid keeps it.
+-- receives broadcasts. The first one to claim a uuid keeps it. "pending": another page has it, and is
+-- asked whether it is alive; relay then registers this one or sends the error by itself.
 function opcodes.uuid(client, msg)
   local registered, why = client:register(msg.data.message)
-  if not registered then
+  if not registered and why ~= "pending" then
     client:error(why, "not registered")
   end
 end

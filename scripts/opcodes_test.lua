@@ -52,7 +52,9 @@ test("what is no uuid is refused with a reason", function(t)
   local page, php = t.web(), t.backend()
   for _, message in { "", 7, {}, true } do
     page:says { opcode = "uuid", message = message }
-    t.equal(page:heard().code, "uuid_invalid")
+    t.equal(page:heard(), {
+      opcode = "error", code = "uuid_invalid", message = "not registered", ref = "uuid",
+    })
   end
   page:says { opcode = "uuid" }
   t.equal(page:heard().code, "uuid_invalid")

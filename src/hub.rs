@@ -7,7 +7,9 @@
 //! [`Hub::rollback`] undoes all of it.
 
 mod attributes;
+mod claims;
 mod client;
+mod contest;
 mod delivery;
 mod link;
 mod names;
@@ -23,6 +25,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 pub use attributes::TooManyAttributes;
+use claims::Claims;
 pub use client::Client;
 use client::Standing;
 pub use delivery::{Delivery, Payload};
@@ -45,6 +48,7 @@ pub struct Hub {
     clients: Vec<Vec<Option<Rc<Client>>>>,
     uuids: Names,
     idents: Names,
+    claims: Claims,
     rooms: Rooms,
     store: Store,
     /// How many registered web clients each worker has.
@@ -55,6 +59,8 @@ pub struct Hub {
     /// What the running handler has asked for.
     actions: Vec<Action>,
     deliveries: Vec<Vec<Delivery>>,
+    /// Whose message a handler is about to decide, and where its ack stands among the deliveries.
+    deciding: Option<(SessionId, usize)>,
 }
 
 /// The limits on what clients and the script make the hub keep.
@@ -82,6 +88,8 @@ pub enum Address<'a> {
 pub enum RegisterError {
     /// Another client holds the name.
     Taken,
+    /// Another client holds the name and is asked whether it is alive; the hub decides by that.
+    Pending,
     /// Empty or longer than `limits.name_bytes_max`.
     Invalid,
     /// Backends are not addressed by uuid.
@@ -95,6 +103,7 @@ impl RegisterError {
     pub fn code(self) -> &'static str {
         match self {
             RegisterError::Taken => "uuid_taken",
+            RegisterError::Pending => "pending",
             RegisterError::Invalid => "uuid_invalid",
             RegisterError::Backend => "not_a_web_client",
             RegisterError::Closing => "closing",
@@ -109,6 +118,7 @@ impl Hub {
             clients: (0..workers).map(|_| Vec::new()).collect(),
             uuids: Names::default(),
             idents: Names::default(),
+            claims: Claims::default(),
             rooms: Rooms::default(),
             store: Store::new(limits.store_bytes_max),
             registered: vec![0; workers],
@@ -116,6 +126,7 @@ impl Hub {
             broadcasts: 0,
             actions: Vec::new(),
             deliveries: (0..workers).map(|_| Vec::new()).collect(),
+            deciding: None,
         }
     }
 
@@ -155,13 +166,20 @@ impl Hub {
         claimed.then_some(ident)
     }
 
-    /// Takes a client out: its names are free, nothing reaches it any more.
+    /// Takes a client out: its names are free or pass to who waits for them, nothing reaches it any
+    /// more.
     pub fn disconnect(&mut self, id: SessionId) -> Option<Rc<Client>> {
         let slot = self.clients[usize::from(id.worker)].get_mut(id.slot as usize)?;
         let client = slot.take_if(|client| client.id() == id)?;
         self.connected -= 1;
         if client.standing.replace(Standing::Gone) == Standing::Connected {
             self.retire(&client);
+            self.begin();
+            self.claims.take_of(&client);
+            if let Some(uuid) = client.uuid() {
+                self.settle(&uuid, id);
+            }
+            self.commit();
         }
         Some(client)
     }
@@ -229,8 +247,14 @@ impl Hub {
         self.store.begin();
     }
 
-    /// Registers a web client under a uuid, in place of the one it had. First claim wins.
-    pub fn register(&mut self, client: &Rc<Client>, uuid: &str) -> Result<(), RegisterError> {
+    /// Registers a web client under a uuid, in place of the one it had. First claim wins. `reference`
+    /// is what the `error` refers to that the client is sent if its claim has to wait and fails.
+    pub fn register(
+        &mut self,
+        client: &Rc<Client>,
+        uuid: &str,
+        reference: Option<&str>,
+    ) -> Result<(), RegisterError> {
         if !client.is_connected() {
             return Err(RegisterError::Closing);
         }
@@ -245,10 +269,10 @@ impl Hub {
             issued if uuid == &**issued => Arc::clone(issued),
             _ => Arc::from(uuid),
         };
-        if !self.uuids.claim(&uuid, id) {
-            self.actions.push(Action::ClaimFailed { client: Rc::clone(client) });
-            return Err(RegisterError::Taken);
+        if let Some(owner) = self.uuids.holder(&uuid).filter(|owner| *owner != id) {
+            return Err(self.contest(client, uuid, owner, reference));
         }
+        self.uuids.claim(&uuid, id);
         let before = client.uuid.replace(Some(Arc::clone(&uuid)));
         match &before {
             Some(before) if *before != uuid => self.release_chosen(client, before),
@@ -306,6 +330,12 @@ impl Hub {
     }
 
     // What goes to the workers.
+
+    /// A message of this session goes to its handler next, which may hold its ack back by a claim.
+    pub fn deciding(&mut self, from: SessionId, bytes: usize) {
+        self.decided(from, bytes);
+        self.deciding = Some((from, self.deliveries[usize::from(from.worker)].len() - 1));
+    }
 
     /// A message of this session is decided: acknowledged unless the session is closing.
     pub fn decided(&mut self, from: SessionId, bytes: usize) {

@@ -90,6 +90,7 @@ fn check_ranges(config: &Config) -> Vec<Problem> {
         ("limits.name_bytes_max", size(limits.name_bytes_max), BYTES),
         ("limits.opcode_bytes_max", size(limits.opcode_bytes_max), BYTES),
         ("limits.failed_claims_max", size(limits.failed_claims_max), COUNT),
+        ("limits.claim_timeout_ms", millis(limits.claim_timeout), MILLIS),
         ("limits.rooms_per_client_max", size(limits.rooms_per_client_max), COUNT),
         ("limits.attributes_bytes_max", size(limits.attributes_bytes_max), BYTES),
         ("limits.queue_bytes_max", size(limits.queue_bytes_max), BYTES),

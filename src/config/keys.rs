@@ -239,6 +239,9 @@ pub struct Limits {
     pub opcode_bytes_max: usize,
     /// Claims of names that others hold before the client is closed with 1008.
     pub failed_claims_max: usize,
+    /// How long the owner of a name that is claimed may not answer. In whole seconds.
+    #[serde(rename = "claim_timeout_ms", with = "millis")]
+    pub claim_timeout: Duration,
     /// Rooms that one client is in at once.
     pub rooms_per_client_max: usize,
     /// What the script notes about one client: the JSON of all values, and their keys.
@@ -299,6 +302,7 @@ impl Default for Limits {
             name_bytes_max: 128,
             opcode_bytes_max: 128,
             failed_claims_max: 5,
+            claim_timeout: Duration::from_secs(5),
             rooms_per_client_max: 32,
             attributes_bytes_max: 16 * 1024,
             queue_bytes_max: 4 * 1024 * 1024,

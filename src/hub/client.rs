@@ -17,6 +17,10 @@ pub struct Client {
     pub(super) ident: Option<Arc<str>>,
     pub(super) standing: Cell<Standing>,
     pub(super) failed_claims: Cell<u32>,
+    /// The name it claims while another holds it.
+    pub(super) claimed: RefCell<Option<Arc<str>>>,
+    /// Whether it has been asked if it is alive, and has not answered yet.
+    pub(super) asked: Cell<bool>,
     /// The rooms it has joined, in that order. Stays when it is closed, so that this can be undone.
     pub(super) rooms: RefCell<Vec<Arc<str>>>,
     pub(super) attributes: RefCell<Attributes>,
@@ -39,6 +43,8 @@ impl Client {
             uuid: RefCell::new(None),
             standing: Cell::new(Standing::Connected),
             failed_claims: Cell::new(0),
+            claimed: RefCell::new(None),
+            asked: Cell::new(false),
             rooms: RefCell::default(),
             attributes: RefCell::default(),
         })

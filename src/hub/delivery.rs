@@ -39,6 +39,8 @@ pub enum Delivery {
     /// A message of some session waits beside the script's queue, whose room is free meanwhile; or
     /// no longer.
     Aside { bytes: usize, aside: bool },
+    /// The `next` that was held back when its message was decided.
+    Ack { to: SessionId },
     /// One message for one client.
     Send { to: SessionId, text: Payload },
     /// One message for every registered web client of the worker.
@@ -47,6 +49,8 @@ pub enum Delivery {
     Room { to: Members, text: Payload, except: Option<SessionId> },
     /// From here on the client receives broadcasts, and its acks carry this uuid.
     Register { to: SessionId, uuid: Arc<str> },
+    /// Another client claims the name of this one: it is to show that it is alive.
+    Ask { to: SessionId },
     /// Nothing more goes to the client but its farewell.
     Close { to: SessionId, reason: CloseReason },
 }

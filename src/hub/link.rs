@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::silence::Silence;
+use super::silence::{CLAIM_PING, Silence};
 use super::turn::Part;
 use crate::close::CloseReason;
 use crate::frame::Encoding;
@@ -191,6 +191,11 @@ impl Link {
             Ending::Asked(reason) => Some((reason.clone(), false)),
             Ending::Said(reason) => Some((reason.clone(), true)),
         }
+    }
+
+    /// A pong came: whether it answers the question if this client is alive.
+    pub fn answers(&self, pong: &[u8]) -> bool {
+        pong == CLAIM_PING && self.silence.answered()
     }
 
     // For the shard.

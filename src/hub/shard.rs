@@ -11,7 +11,7 @@ use slab::Slab;
 
 use super::Delivery;
 use super::link::Link;
-use super::silence::{Patience, Step};
+use super::silence::{CLAIM_PING, Patience, Step};
 use super::turn::{Finished, Turn};
 use crate::close::CloseReason;
 use crate::config::Config;
@@ -196,6 +196,7 @@ impl Shard {
             Delivery::Decided { to, bytes, ack } => self.decided(to, bytes, ack),
             // It is the worker's whose room that is.
             Delivery::Aside { .. } => {}
+            Delivery::Ack { to } => self.acknowledge(to),
             Delivery::Send { to, text } => {
                 if let Some(link) = self.open_link(to) {
                     let encoding = link.encoding;
@@ -218,6 +219,12 @@ impl Shard {
                 self.turn.send_to_all(slots, text.as_bytes());
             }
             Delivery::Register { to, uuid } => self.register(to, uuid),
+            Delivery::Ask { to } => {
+                if let Some(link) = self.open_link(to) {
+                    link.silence.ask();
+                    self.send_frame(link, frame::ping_frame(CLAIM_PING));
+                }
+            }
             Delivery::Close { to, reason } => self.close(to, reason),
         }
         if self.turn.is_full() {
@@ -232,8 +239,15 @@ impl Shard {
         if !opening.is_empty() {
             self.turn.send_frame(to.slot, &opening);
         }
-        let ack = ack && (self.acks_web || link.kind == ClientKind::Backend);
-        if ack && link.is_open() && link.wants_ack(self.queue_limits, self.is_half_full()) {
+        if ack {
+            self.acknowledge(to);
+        }
+    }
+
+    fn acknowledge(&mut self, to: SessionId) {
+        let Some(link) = self.open_link(to).cloned() else { return };
+        let wanted = self.acks_web || link.kind == ClientKind::Backend;
+        if wanted && link.wants_ack(self.queue_limits, self.is_half_full()) {
             let uuid = link.uuid.borrow();
             self.turn.send(to.slot, next(uuid.as_deref()).as_bytes(), link.encoding);
         }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Hub;
+use super::claims::Claim;
 use super::client::{Client, Standing};
 use super::delivery::{Delivery, Payload};
 use super::rooms::Members;
@@ -19,7 +20,9 @@ pub(super) enum Action {
     Leave { client: Rc<Client>, place: usize, room: Arc<str> },
     Attribute { client: Rc<Client>, key: Arc<str>, before: Option<Arc<str>> },
     Register { client: Rc<Client>, uuid: Arc<str>, before: Option<Arc<str>> },
+    Claim { claim: Claim, name: Arc<str> },
     ClaimFailed { client: Rc<Client> },
+    Ack { client: Rc<Client> },
     Close { client: Rc<Client>, reason: CloseReason },
 }
 
@@ -27,6 +30,16 @@ impl Hub {
     /// Makes what the handler asked for happen, in the order asked.
     pub fn commit(&mut self) {
         self.store.commit();
+        // What follows from it may ask for more: a name that is free for who waits for it, a claim
+        // that was one too many. That comes after whatever the handler had to say to them.
+        while !self.actions.is_empty() {
+            self.commit_actions();
+        }
+        self.deciding = None;
+    }
+
+    fn commit_actions(&mut self) {
+        let mut left = Vec::new();
         for action in std::mem::take(&mut self.actions) {
             match action {
                 Action::Send { to, text } => {
@@ -45,8 +58,15 @@ impl Hub {
                     }
                 }
                 Action::Join { .. } | Action::Leave { .. } | Action::Attribute { .. } => {}
-                Action::Register { client, uuid, .. } => {
-                    self.push(client.id(), Delivery::Register { to: client.id(), uuid });
+                Action::Register { client, uuid, before } => {
+                    let to = client.id();
+                    self.push(to, Delivery::Register { to, uuid: Arc::clone(&uuid) });
+                    self.withdraw(&client, &uuid);
+                    left.extend(before.map(|before| (before, to)));
+                }
+                Action::Claim { claim, name } => self.wait(claim, &name),
+                Action::Ack { client } => {
+                    self.push(client.id(), Delivery::Ack { to: client.id() });
                 }
                 Action::ClaimFailed { client } => {
                     let failed = client.failed_claims.get() + 1;
@@ -56,19 +76,22 @@ impl Hub {
                     }
                 }
                 Action::Close { client, reason } => {
-                    self.push(client.id(), Delivery::Close { to: client.id(), reason });
+                    let to = client.id();
+                    self.push(to, Delivery::Close { to, reason });
+                    self.claims.take_of(&client);
+                    left.extend(client.uuid().map(|uuid| (uuid, to)));
                 }
             }
         }
-        // The claims that were one too many: after whatever the handler had to say to them.
-        if !self.actions.is_empty() {
-            self.commit();
+        for (name, former) in left {
+            self.settle(&name, former);
         }
     }
 
     /// Makes as if the handler had never run.
     pub fn rollback(&mut self) {
         self.store.rollback();
+        self.deciding = None;
         for action in std::mem::take(&mut self.actions).into_iter().rev() {
             match action {
                 Action::Register { client, uuid, before } => {
@@ -89,7 +112,9 @@ impl Hub {
                 Action::Send { .. }
                 | Action::Broadcast { .. }
                 | Action::Room { .. }
-                | Action::ClaimFailed { .. } => {}
+                | Action::Claim { .. }
+                | Action::ClaimFailed { .. }
+                | Action::Ack { .. } => {}
             }
         }
     }

@@ -84,6 +84,11 @@ impl Intake {
     /// too, and which comes back with the decision.
     pub fn submit(&self, event: Event, bytes: usize) {
         self.take(bytes);
+        self.announce(event);
+    }
+
+    /// Hands over what needs no room, because each connection has one at a time.
+    pub fn announce(&self, event: Event) {
         let mut gathered = self.gathered.borrow_mut();
         gathered.push(event);
         if gathered.len() == 1

@@ -26,6 +26,8 @@ pub enum Event {
     Noise { from: SessionId },
     /// It sent something the relay refuses: acknowledged, then an `error` with this code.
     Refused { from: SessionId, bytes: usize, code: &'static str, text: String },
+    /// It has answered that it is alive, which a claim of its name had made the relay ask.
+    Alive { id: SessionId },
     /// It is gone.
     Disconnected { id: SessionId, reason: CloseReason },
 }
@@ -37,7 +39,7 @@ impl Event {
             Event::Connected(info) => info.id,
             Event::Message { from, .. } | Event::Noise { from } => *from,
             Event::Refused { from, .. } => *from,
-            Event::Disconnected { id, .. } => *id,
+            Event::Alive { id } | Event::Disconnected { id, .. } => *id,
         }
     }
 
@@ -46,7 +48,10 @@ impl Event {
         match self {
             Event::Message { message, .. } => message.raw.len(),
             Event::Refused { bytes, .. } => *bytes,
-            Event::Noise { .. } | Event::Connected(_) | Event::Disconnected { .. } => 0,
+            Event::Noise { .. }
+            | Event::Connected(_)
+            | Event::Alive { .. }
+            | Event::Disconnected { .. } => 0,
         }
     }
 }

@@ -133,7 +133,7 @@ impl Stage {
         let client = self.web("/");
         let mut hub = self.hub.borrow_mut();
         hub.begin();
-        hub.register(&client, uuid).expect("a free name");
+        hub.register(&client, uuid, None).expect("a free name");
         hub.commit();
         drop(hub.take_deliveries(0));
         drop(hub);
@@ -172,6 +172,8 @@ pub fn told(delivery: &Delivery) -> String {
     match delivery {
         Delivery::Decided { to, ack: true, .. } => format!("{} next", to.serial),
         Delivery::Decided { to, ack: false, .. } => format!("{} no next", to.serial),
+        Delivery::Ack { to } => format!("{} next at last", to.serial),
+        Delivery::Ask { to } => format!("{} asked", to.serial),
         Delivery::Send { to, text } => format!("{} < {}", to.serial, utf8(text.as_bytes())),
         Delivery::Broadcast { text, except: None } => format!("all < {}", utf8(text.as_bytes())),
         Delivery::Broadcast { text, except: Some(id) } => {

@@ -283,6 +283,7 @@ impl ScriptThread {
                 self.hub.borrow_mut().decided(from, bytes);
                 self.reply(from, &ErrorReply::new(code).message(Some(&text)));
             }
+            Event::Alive { id } => self.act(|hub| hub.answered(id)),
             Event::Disconnected { id, reason } => self.disconnected(id, &reason),
         }
     }
@@ -308,7 +309,7 @@ impl ScriptThread {
 
     fn message(&mut self, from: SessionId, mut message: Message) {
         // First, so that the ack precedes whatever the handler sends to the same client.
-        self.hub.borrow_mut().decided(from, message.raw.len());
+        self.hub.borrow_mut().deciding(from, message.raw.len());
         let Some(client) = self.client(from).filter(|client| client.is_connected()) else {
             return;
         };

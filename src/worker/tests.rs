@@ -99,13 +99,16 @@ impl Stage {
             self.queue.take(&mut events, Some(std::time::Instant::now()));
             for event in events {
                 let to = event.client();
-                let (bytes, ack) = match &event {
-                    Event::Connected(_) | Event::Disconnected { .. } => (0, false),
-                    Event::Message { message, .. } => (message.raw.len(), true),
-                    Event::Noise { .. } => (0, true),
-                    Event::Refused { bytes, .. } => (*bytes, true),
+                let decided = match &event {
+                    Event::Connected(_) | Event::Disconnected { .. } => Some((0, false)),
+                    Event::Message { message, .. } => Some((message.raw.len(), true)),
+                    Event::Noise { .. } => Some((0, true)),
+                    Event::Refused { bytes, .. } => Some((*bytes, true)),
+                    Event::Alive { .. } => None,
                 };
-                self.deliver(Delivery::Decided { to, bytes, ack });
+                if let Some((bytes, ack)) = decided {
+                    self.deliver(Delivery::Decided { to, bytes, ack });
+                }
                 self.events.push(event);
             }
         }

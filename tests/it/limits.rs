@@ -105,6 +105,7 @@ fn failed_claims_close_the_claimant_at_the_fifth() {
             let mut thief = relay.web(transport, "/").await;
             for claim in 1..=5 {
                 thief.send(r#"{"opcode":"uuid","message":"owner"}"#).await;
+                // The owner answers by itself. Until then the claim waits, and so does its ack.
                 thief.acked("").await;
                 assert_eq!(thief.hears_error("uuid").await, "uuid_taken", "claim {claim}");
                 if claim < 5 {

@@ -24,6 +24,7 @@ mod handshake;
 mod health;
 mod http;
 mod limits;
+mod names;
 mod order;
 mod php_timing;
 mod proxies;

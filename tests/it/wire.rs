@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 
 use crate::client::{Door, Heard, Stream, Transport, ready_uuid};
 use crate::harness::in_time;
@@ -175,6 +177,25 @@ impl Wire {
         let mut wire = Wire::dial(door, transport).await;
         wire.upgrade(path).await;
         wire
+    }
+
+    /// A web client that took this name, over a connection that holds little before its peer has to
+    /// wait.
+    pub async fn narrow_web(door: &Door, transport: Transport, name: &str) -> Wire {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(8 * 1024).expect("a socket option");
+        let tcp = in_time("a connection", socket.connect(door.addr)).await;
+        let tcp = tcp.expect("a relay that accepts");
+        let mut wire = Wire::new(door.dial_over(tcp, transport).await.expect("a TLS handshake"));
+        wire.upgrade("/").await;
+        wire.registers(name).await;
+        wire
+    }
+
+    /// Registers under a name that is free.
+    pub async fn registers(&mut self, name: &str) {
+        self.send(Frame::text(json!({ "opcode": "uuid", "message": name }).to_string())).await;
+        self.acked("").await;
     }
 
     /// Upgrades, and hears the `ready`.

@@ -133,7 +133,12 @@ impl Drive {
             Frame::Message(text) => self.submit_text(text),
             Frame::Noise => self.submit_noise(),
             Frame::Ping(payload) => self.pongs.extend_from_slice(&frame::pong_frame(&payload)),
-            Frame::Pong(_) | Frame::Fragment | Frame::Close(_) => {}
+            Frame::Pong(payload) => {
+                if self.link.answers(&payload) {
+                    self.home.intake.announce(Event::Alive { id: self.link.id });
+                }
+            }
+            Frame::Fragment | Frame::Close(_) => {}
         }
     }
 

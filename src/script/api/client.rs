@@ -91,9 +91,10 @@ fn methods(registry: &mut UserDataRegistry<ClientHandle>, host: &Rc<Host>) {
             Value::String(name) => utf8(name),
             _ => None,
         };
+        let reference = hub.reference();
         let mut hub = hub.hub()?;
         let registered = match name {
-            Some(name) => hub.register(&client.0, &name),
+            Some(name) => hub.register(&client.0, &name, reference.as_deref()),
             None => Err(RegisterError::Invalid),
         };
         Ok(match registered {

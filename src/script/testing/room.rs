@@ -128,11 +128,12 @@ impl Room {
             let client = Rc::clone(&self.guests[number].client);
             let mut hub = self.thread.hub().borrow_mut();
             hub.begin();
-            let registered = hub.register(&client, uuid);
+            let registered = hub.register(&client, uuid, None);
             hub.commit();
             drop(hub);
             self.settle(VecDeque::new());
-            registered?;
+            registered
+                .or_else(|why| if why == RegisterError::Pending { Ok(()) } else { Err(why) })?;
         }
         match self.guests[number].client.uuid().as_deref() == Some(uuid) {
             true => Ok(()),
@@ -217,7 +218,13 @@ impl Room {
     fn take(&mut self, delivery: Delivery, events: &mut VecDeque<Event>) {
         match delivery {
             // An ack says nothing about the script.
-            Delivery::Decided { .. } => {}
+            Delivery::Decided { .. } | Delivery::Ack { .. } => {}
+            // Whoever has not left is alive.
+            Delivery::Ask { to } => {
+                if self.of(to).is_there() {
+                    events.push_back(Event::Alive { id: to });
+                }
+            }
             Delivery::Send { to, text } => self.of(to).hears(&text),
             Delivery::Broadcast { text, except } => {
                 let meant = |guest: &&mut Guest| {

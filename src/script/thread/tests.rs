@@ -189,7 +189,7 @@ fn a_panic_costs_one_event_and_is_undone() {
         let client = thread.client(id(1)).expect("connected");
         let mut hub = thread.hub.borrow_mut();
         hub.begin();
-        hub.register(&client, "u-1").expect("free");
+        hub.register(&client, "u-1", None).expect("free");
         panic!("on purpose");
     });
     assert_eq!(room.thread.hub.borrow().registered(), 0);

@@ -53,6 +53,37 @@ fn whatever_a_page_says_puts_its_ping_off() {
 }
 
 #[test]
+fn an_owner_whose_name_is_claimed_has_to_answer() {
+    staged(
+        |config| config.limits.ping_interval = Duration::ZERO,
+        async |stage| {
+            let (mut alive, dead) = (stage.web().await, stage.web().await);
+            for page in [&alive, &dead] {
+                stage.register(page);
+            }
+            stage.pass(2 * SECOND).await;
+            for page in [&alive, &dead] {
+                stage.deliver(Delivery::Ask { to: page.id() });
+            }
+            stage.until(|_| alive.has_heard(b"\x89\x05claim")).await;
+            // No answer to this question.
+            alive.say([frame(PONG, ""), frame(PONG, "calm")].concat());
+            stage.settle().await;
+            assert_eq!(stage.heard_of(&alive), 0);
+            // The first of its seconds is not a whole one.
+            stage.pass(4 * SECOND).await;
+            for _ in 0..2 {
+                alive.say(frame(PONG, "claim"));
+            }
+            stage.until(|stage| stage.heard_of(&alive) == 1).await;
+            stage.only_after(2 * SECOND, gone_for(CloseReason::Unresponsive, &dead)).await;
+            stage.pass(60 * SECOND).await;
+            assert_eq!((stage.end_of(&alive), stage.heard_of(&alive)), (None, 1));
+        },
+    );
+}
+
+#[test]
 fn a_page_that_does_not_register_has_to_send_messages() {
     staged(
         |config| config.limits.ping_interval = Duration::ZERO,

@@ -223,6 +223,12 @@ fn register_answers_and_is_seen_at_once() {
         assert(client:register('u-1') == true and relay.count() == 1)
         assert(relay.find('u-1') == client and relay.broadcast('x') == 1)");
     assert_eq!(sent, Ok(vec!["1 is u-1".to_owned(), "all < x".to_owned()]));
+    let mut stage = Stage::with(
+        "local ok, why = client:register('u-1')
+        assert(ok == false and why == 'pending')",
+    );
+    let (_owner, client) = (stage.registered("u-1"), stage.web("/"));
+    assert_eq!(stage.says(&client, "{}").expect("handled"), ["1 asked"]);
     let sent = run("client:close()
         local ok, why = client:register('u')
         assert(ok == false and why == 'closing')");
@@ -350,6 +356,7 @@ fn a_handler_that_fails_at_any_point_has_done_nothing() {
         "client:send('y')",
         "relay.deliver('u-1', msg)",
         "client:error('no')",
+        "client:register('u-1')",
         "relay.find('u-1'):close()",
         "client:register('u-8')",
         "client:close(4000)",

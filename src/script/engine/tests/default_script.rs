@@ -35,19 +35,23 @@ fn a_page_at_web_is_registered_from_the_start_under_its_issued_uuid() {
 }
 
 #[test]
-fn uuid_registers_and_renames_and_the_first_claim_wins() {
+fn uuid_registers_and_renames_and_a_claim_of_a_name_in_use_is_the_relays_to_decide() {
     let mut stage = stage();
     let (one, two) = (stage.web("/"), stage.web("/"));
     stage.took();
     let uuid = r#"{"opcode":"uuid","message":"u-1"}"#;
     assert_eq!(stage.says(&one, uuid).expect("handled"), ["1 is u-1"]);
-    assert_eq!(
-        stage.says(&two, uuid).expect("handled"),
-        [r#"2 < {"opcode":"error","code":"uuid_taken","message":"not registered","ref":"uuid"}"#]
-    );
+    assert_eq!(stage.says(&two, uuid).expect("handled"), ["1 asked"]);
     let renamed = stage.says(&one, r#"{"opcode":"uuid","message":"u-3"}"#);
-    assert_eq!(renamed.expect("handled"), ["1 is u-3"]);
-    assert_eq!(stage.says(&two, uuid).expect("handled"), ["2 is u-1"]);
+    assert_eq!(renamed.expect("handled"), ["1 is u-3", "2 is u-1"]);
+    assert_eq!(stage.says(&one, uuid).expect("handled"), ["2 asked"]);
+    stage.hub.borrow_mut().begin();
+    stage.hub.borrow_mut().answered(two.id());
+    stage.hub.borrow_mut().commit();
+    assert_eq!(
+        stage.took(),
+        [r#"1 < {"opcode":"error","code":"uuid_taken","message":"not registered","ref":"uuid"}"#]
+    );
     for message in ["", r#","message":7"#, r#","message":"""#, r#","message":null"#] {
         let sent = stage.says(&two, &format!(r#"{{"opcode":"uuid"{message}}}"#));
         let sent = sent.expect("handled").concat();
