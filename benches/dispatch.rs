@@ -107,6 +107,7 @@ fn client(hub: &Rc<RefCell<Hub>>, serial: u32) -> Rc<Client> {
         headers: [("host", "localhost")].into_iter().collect(),
         ident: None,
         issued_uuid: format!("issued-{serial}").into(),
+        may_send_feedback: true,
     });
     hub.begin();
     hub.register(&client, &format!("page-{serial}"), None).expect("a free name");

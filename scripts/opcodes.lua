@@ -28,6 +28,10 @@ end
 -- {"opcode":"feedback","uuid":"<uuid>",...}: for the one page registered under that uuid,
 -- or with "ident" in place of "uuid" for the backend of that name.
 function opcodes.feedback(client, msg)
+  if not client.may_send_feedback then -- by [feedback] of relay.toml
+    client:error("forbidden", "no feedback from here")
+    return
+  end
   relay.deliver(msg.uuid or { ident = msg.ident }, msg)
 end
 

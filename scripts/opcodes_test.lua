@@ -88,6 +88,19 @@ test("feedback for nobody is nobody's", function(t)
   t.nothing(php)
 end)
 
+test("feedback from where it is not allowed is refused", function(t)
+  local page, other = t.web("u-1"), t.web { may_send_feedback = false }
+  local php = t.backend { may_send_feedback = false }
+  for _, client in { other, php } do
+    client:says { opcode = "feedback", uuid = "u-1" }
+    t.equal(client:heard(), {
+      opcode = "error", code = "forbidden", message = "no feedback from here", ref = "feedback",
+    })
+    t.nothing(client)
+  end
+  t.nothing(page)
+end)
+
 test("echo comes back, to the sender alone", function(t)
   local page, other = t.web("u-1"), t.web("u-2")
   page:says('{"opcode":"echo", "n":[1,2]}')

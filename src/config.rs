@@ -6,6 +6,7 @@ mod check;
 mod cidr;
 mod document;
 mod error;
+mod feedback;
 mod health;
 mod keys;
 mod layer;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 
 pub use cidr::{Cidr, CidrError, Cidrs};
 pub use error::{ConfigError, Origin};
+pub use feedback::FeedbackConfig;
 pub use health::HealthConfig;
 pub use keys::{
     Config, ControlConfig, Drain, Limits, LogConfig, LogFormat, PairConfig, RawConfig,

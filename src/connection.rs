@@ -6,6 +6,7 @@ mod handshake;
 mod home;
 mod membership;
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -22,8 +23,9 @@ pub use home::{Home, Partings};
 use membership::{Membership, Seat};
 
 use crate::admission::Place;
+use crate::config::FeedbackConfig;
 use crate::frame::{Decoder, Encoding};
-use crate::session::ClientInfo;
+use crate::session::{ClientInfo, ClientKind};
 use crate::transport::Transport;
 
 /// How much of what a refused peer still sends is read, so that it gets to read its answer.
@@ -70,6 +72,7 @@ impl Life {
             path: head.path,
             headers: head.headers,
             issued_uuid: home.issuer.issue(),
+            may_send_feedback: may_send_feedback(&home.config().feedback, kind, peer.ip()),
         };
         tracing::debug!(session = link.id.serial, %peer, scheme = scheme.name(), "connected");
         link.submitted(0);
@@ -87,13 +90,25 @@ impl Future for Life {
         let Seat { home, link } = &self.seat;
         home.count_parting(link, &reason);
         let (session, peer) = (link.id.serial, self.place.addr());
+        let failed_claims = link.failed_claims();
         // A macro's level is a constant.
         match reason.level() {
-            Level::ERROR => tracing::error!(session, %peer, reason = reason.label(), "closed"),
-            Level::WARN => tracing::warn!(session, %peer, reason = reason.label(), "closed"),
-            _ => tracing::debug!(session, %peer, reason = reason.label(), "closed"),
+            Level::ERROR => {
+                tracing::error!(session, %peer, reason = reason.label(), failed_claims, "closed")
+            }
+            Level::WARN => {
+                tracing::warn!(session, %peer, reason = reason.label(), failed_claims, "closed")
+            }
+            _ => tracing::debug!(session, %peer, reason = reason.label(), failed_claims, "closed"),
         }
         Poll::Ready(())
+    }
+}
+
+fn may_send_feedback(config: &FeedbackConfig, kind: ClientKind, addr: IpAddr) -> bool {
+    match kind {
+        ClientKind::Web => config.allow_web,
+        ClientKind::Backend => config.from.is_empty() || config.from.contains(addr),
     }
 }
 

@@ -81,6 +81,8 @@ pub struct ClientInfo {
     pub ident: Option<String>,
     /// The uuid that `ready` tells the client. A bearer secret.
     pub issued_uuid: Arc<str>,
+    /// Whether the config lets it send feedback; whether it can is up to the script.
+    pub may_send_feedback: bool,
 }
 
 /// Issues the uuids of new connections: a version 4 uuid, a dot, and 16 bytes (in hex) of its

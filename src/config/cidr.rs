@@ -30,6 +30,10 @@ impl Cidrs {
         Cidrs(vec![Cidr(v4.into()), Cidr(IpNet::from(IpAddr::from(Ipv6Addr::LOCALHOST)))])
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether the address is in one of the networks. An IPv4 address that a socket for IPv6 reports
     /// is an IPv4 address.
     pub fn contains(&self, addr: IpAddr) -> bool {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::cidr::Cidrs;
+use super::feedback::FeedbackConfig;
 use super::health::HealthConfig;
 use super::listen::{self, ListenUrl};
 pub use tls::{PairConfig, TlsConfig};
@@ -39,6 +40,8 @@ pub struct Config {
     pub web: WebConfig,
     /// Raw socket clients.
     pub raw: RawConfig,
+    /// Who may send feedback.
+    pub feedback: FeedbackConfig,
     /// The bounds on everything a client can make grow.
     pub limits: Limits,
     /// What scripts keep in `relay.store`.
@@ -60,6 +63,7 @@ impl Default for Config {
             log: LogConfig::default(),
             web: WebConfig::default(),
             raw: RawConfig::default(),
+            feedback: FeedbackConfig::default(),
             limits: Limits::default(),
             store: StoreConfig::default(),
             drain: Drain::default(),

@@ -49,6 +49,8 @@ pub enum Delivery {
     Room { to: Members, text: Payload, except: Option<SessionId> },
     /// From here on the client receives broadcasts, and its acks carry this uuid.
     Register { to: SessionId, uuid: Arc<str> },
+    /// The client has claimed a name that it does not get.
+    ClaimFailed { to: SessionId },
     /// Another client claims the name of this one: it is to show that it is alive.
     Ask { to: SessionId },
     /// Nothing more goes to the client but its farewell.

@@ -36,6 +36,7 @@ pub struct Link {
     delayed: Cell<bool>,
     /// Acks gathered in this turn.
     acks: Cell<usize>,
+    failed_claims: Cell<u32>,
     /// The turn it was last written to.
     pub(super) turn: Cell<u64>,
     /// Its place among the shard's members, if it receives broadcasts.
@@ -77,6 +78,7 @@ impl Link {
             awaits_decision: Cell::new(false),
             delayed: Cell::new(false),
             acks: Cell::new(0),
+            failed_claims: Cell::new(0),
             turn: Cell::new(0),
             place: Cell::new(None),
             uuid: RefCell::new(None),
@@ -193,6 +195,11 @@ impl Link {
         }
     }
 
+    /// How many names it claimed and did not get, if any.
+    pub fn failed_claims(&self) -> Option<u32> {
+        Some(self.failed_claims.get()).filter(|count| *count > 0)
+    }
+
     /// A pong came: whether it answers the question if this client is alive.
     pub fn answers(&self, pong: &[u8]) -> bool {
         pong == CLAIM_PING && self.silence.answered()
@@ -220,6 +227,10 @@ impl Link {
         if self.awaits_decision.take() {
             self.wake();
         }
+    }
+
+    pub(super) fn claim_failed(&self) {
+        self.failed_claims.set(self.failed_claims.get().saturating_add(1));
     }
 
     /// Asks the connection to end once what it sent is decided.

@@ -219,6 +219,11 @@ impl Shard {
                 self.turn.send_to_all(slots, text.as_bytes());
             }
             Delivery::Register { to, uuid } => self.register(to, uuid),
+            Delivery::ClaimFailed { to } => {
+                if let Some(link) = self.link(to) {
+                    link.claim_failed();
+                }
+            }
             Delivery::Ask { to } => {
                 if let Some(link) = self.open_link(to) {
                     link.silence.ask();

@@ -71,6 +71,7 @@ impl Hub {
                 Action::ClaimFailed { client } => {
                     let failed = client.failed_claims.get() + 1;
                     client.failed_claims.set(failed);
+                    self.push(client.id(), Delivery::ClaimFailed { to: client.id() });
                     if failed >= self.limits.failed_claims_max {
                         self.close(&client, CloseReason::TooManyClaims);
                     }

@@ -88,6 +88,7 @@ pub fn info(serial: u64, kind: ClientKind, path: &str, ident: Option<&str>) -> C
         headers: [("host", "a"), ("x-list", "1"), ("x-list", "2")].into_iter().collect(),
         ident: ident.map(str::to_owned),
         issued_uuid: format!("i-{serial}").into(),
+        may_send_feedback: true,
     }
 }
 
@@ -173,6 +174,7 @@ pub fn told(delivery: &Delivery) -> String {
         Delivery::Decided { to, ack: true, .. } => format!("{} next", to.serial),
         Delivery::Decided { to, ack: false, .. } => format!("{} no next", to.serial),
         Delivery::Ack { to } => format!("{} next at last", to.serial),
+        Delivery::ClaimFailed { to } => format!("{} failed", to.serial),
         Delivery::Ask { to } => format!("{} asked", to.serial),
         Delivery::Send { to, text } => format!("{} < {}", to.serial, utf8(text.as_bytes())),
         Delivery::Broadcast { text, except: None } => format!("all < {}", utf8(text.as_bytes())),

@@ -266,12 +266,19 @@ fn peer_supplied_text_is_escaped_and_uuids_are_cut_in_the_log() {
         page.acked("a-secret-name-of-a-page").await;
         page.send("\u{1b}[31mred\nsecond line").await;
         page.acked("a-secret-name-of-a-page").await;
+        let mut thief = door.web(Transport::Ws, "/").await;
+        thief.send(r#"{"opcode":"uuid","message":"a-secret-name-of-a-page"}"#).await;
+        thief.acked("").await;
+        assert_eq!(thief.hears_error("uuid").await, "uuid_taken");
+        thief.close(Some(1000)).await;
+        thief.expect_close(1000).await;
         page.close(Some(1000)).await;
         page.expect_close(1000).await;
     });
     relay.signal("TERM");
     let (code, _, log) = relay.output();
     assert_eq!(code, Some(0), "{log}");
+    assert_eq!(log.matches("failed_claims=1").count(), 1, "expected the thief's end: {log}");
     for secret in [issued.as_str(), "a-secret-name-of-a-page", "another-secret-name"] {
         assert!(!log.contains(secret), "expected no whole uuid in the log: {log}");
     }

@@ -1,5 +1,5 @@
 //! Names are secrets: the first claim wins, nobody takes a name from an owner that lives, and one
-//! that is dead loses it to who claims it.
+//! that is dead loses it to who claims it. And who may send to them can be limited.
 
 use crate::client::{Client, Door, Transport};
 use crate::harness::{Setup, relay_test};
@@ -162,5 +162,52 @@ fn an_owner_that_reads_slowly_keeps_its_name() {
             is_refused(&mut thief).await;
             closes(thief).await;
         }
+    });
+}
+
+const FEEDBACK: &str = r#"{"opcode":"feedback","uuid":"page"}"#;
+
+#[test]
+fn feedback_from_where_it_is_not_allowed_is_refused_and_counts_for_nothing() {
+    let setup = Setup::new().set(r#"feedback.from=["192.0.2.0/24","2001:db8::1"]"#);
+    let setup = setup.set("feedback.allow_web=false").set("limits.failed_claims_max=1");
+    setup.run(async |relay| {
+        let mut page = relay.web_named(Transport::Ws, "page").await;
+        for transport in [Transport::Ws, Transport::Wss, Transport::Tcp, Transport::Ssl] {
+            let mut backend = relay.backend(transport).await;
+            for _ in 0..2 {
+                backend.send(FEEDBACK).await;
+                backend.acked("").await;
+                assert_eq!(backend.hears_error("feedback").await, "forbidden");
+            }
+            // The rest of what it may say.
+            backend.send(NEWS).await;
+            backend.acked("").await;
+            page.hears(NEWS).await;
+        }
+        for transport in WEB {
+            let mut other = relay.web(transport, "/").await;
+            other.send(FEEDBACK).await;
+            other.acked("").await;
+            assert_eq!(other.hears_error("feedback").await, "forbidden");
+        }
+        page.hears_nothing().await;
+    });
+}
+
+#[test]
+fn feedback_from_the_networks_of_backends_is_allowed() {
+    Setup::new().set(r#"feedback.from=["127.0.0.0/8"]"#).run(async |relay| {
+        let mut page = relay.web_named(Transport::Ws, "page").await;
+        for transport in [Transport::Ws, Transport::Wss, Transport::Tcp, Transport::Ssl] {
+            let mut backend = relay.backend(transport).await;
+            backend.send(FEEDBACK).await;
+            backend.acked("").await;
+            page.hears(FEEDBACK).await;
+        }
+        let mut other = relay.web(Transport::Ws, "/").await;
+        other.send(FEEDBACK).await;
+        other.acked("").await;
+        page.hears(FEEDBACK).await;
     });
 }

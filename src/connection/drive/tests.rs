@@ -43,6 +43,7 @@ async fn connected(config: Config) -> (TcpStream, Rc<Link>, Drive) {
         path: "/".to_owned(),
         headers: Headers::default(),
         issued_uuid: "".into(),
+        may_send_feedback: true,
     };
     let membership = Membership::new(Rc::clone(&home), info);
     (peer, Rc::clone(&link), Drive::new(home, link, decoder, membership))

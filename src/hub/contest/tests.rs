@@ -50,7 +50,7 @@ fn the_owner_is_asked_once_and_its_answer_refuses_all_claims() {
     claims(&mut hub, &two, "u");
     assert_eq!(handed_over(&mut hub), ["decided 4 false", "ask 2", "decided 6 false"]);
     answers(&mut hub, &owner);
-    let refused = ["ack 4", "send 4", "ack 6", "send 6"];
+    let refused = ["ack 4", "send 4", "failed 4", "ack 6", "send 6", "failed 6"];
     assert_eq!(handed_over(&mut hub), refused);
     assert_eq!((one.failed_claims.get(), two.failed_claims.get()), (1, 1));
     assert_eq!(holder(&hub, "u"), Some(2));
@@ -75,7 +75,7 @@ fn the_first_claim_gets_the_name_however_its_owner_ends() {
         ends(&mut hub, &owner);
         let words = handed_over(&mut hub);
         // The ack comes behind the registration, whose uuid it carries.
-        let settled = ["register 4 u", "ack 4", "ack 6", "send 6"];
+        let settled = ["register 4 u", "ack 4", "ack 6", "send 6", "failed 6"];
         assert!(words.ends_with(&settled.map(str::to_owned)), "{end}: {words:?}");
         assert_eq!(holder(&hub, "u"), Some(4), "{end}");
         assert_eq!((one.failed_claims.get(), two.failed_claims.get()), (0, 1), "{end}");
@@ -103,11 +103,11 @@ fn a_claim_that_is_replaced_is_acknowledged_and_counts_as_failed() {
     handed_over(&mut hub);
     // By another claim.
     claims(&mut hub, &one, "v");
-    assert_eq!(handed_over(&mut hub), ["decided 4 false", "ack 4", "ask 6"]);
+    assert_eq!(handed_over(&mut hub), ["decided 4 false", "ack 4", "ask 6", "failed 4"]);
     assert_eq!(one.failed_claims.get(), 1);
     // By a name that is free.
     assert_eq!(says_uuid(&mut hub, &one, "w"), Ok(()));
-    assert_eq!(handed_over(&mut hub), ["decided 4 true", "register 4 w", "ack 4"]);
+    assert_eq!(handed_over(&mut hub), ["decided 4 true", "register 4 w", "ack 4", "failed 4"]);
     assert_eq!(one.failed_claims.get(), 2);
     for owner in [&owner, &two] {
         answers(&mut hub, owner);
@@ -166,7 +166,7 @@ fn a_claim_that_its_own_handler_replaces_holds_no_ack() {
     assert_eq!(hub.register(&one, "u", None), Err(RegisterError::Pending));
     assert_eq!(hub.register(&one, "v", None), Ok(()));
     hub.commit();
-    assert_eq!(handed_over(&mut hub), ["decided 4 true", "ask 2", "register 4 v"]);
+    assert_eq!(handed_over(&mut hub), ["decided 4 true", "ask 2", "register 4 v", "failed 4"]);
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn a_name_that_its_owner_takes_back_within_a_handler_was_never_free() {
     assert_eq!(hub.register(&two, "u", None), Ok(()));
     hub.commit();
     let words = handed_over(&mut hub);
-    assert_eq!(words, ["register 2 v", "register 6 u", "ack 4", "send 4"]);
+    assert_eq!(words, ["register 2 v", "register 6 u", "ack 4", "send 4", "failed 4"]);
 }
 
 #[test]
@@ -200,6 +200,7 @@ fn the_fifth_claim_that_fails_closes_and_frees_what_others_wait_for() {
     claims(&mut hub, &two, "v");
     handed_over(&mut hub);
     answers(&mut hub, &owner);
-    let closed = ["ack 4", "send 4", "close 4 too_many_claims", "register 6 v", "ack 6"];
+    let closed =
+        ["ack 4", "send 4", "failed 4", "close 4 too_many_claims", "register 6 v", "ack 6"];
     assert_eq!(handed_over(&mut hub), closed);
 }

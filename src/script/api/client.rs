@@ -11,7 +11,7 @@ use crate::script::clients::ClientHandle;
 use crate::script::host::Host;
 use crate::script::value::Access;
 
-pub const KNOWN: [&str; 17] = [
+pub const KNOWN: [&str; 18] = [
     "id",
     "kind",
     "transport",
@@ -21,6 +21,7 @@ pub const KNOWN: [&str; 17] = [
     "headers",
     "uuid",
     "issued_uuid",
+    "may_send_feedback",
     "register",
     "send",
     "error",
@@ -69,6 +70,8 @@ fn fields(registry: &mut UserDataRegistry<ClientHandle>) {
     registry.add_field_method_get("issued_uuid", |lua, client| {
         lua.create_string(&*client.0.info.issued_uuid)
     });
+    registry
+        .add_field_method_get("may_send_feedback", |_, client| Ok(client.0.info.may_send_feedback));
     registry.add_field_method_get("headers", |lua, client| {
         let headers = lua.create_table()?;
         for (name, value) in client.0.info.headers.iter() {

@@ -74,6 +74,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry { object: "client", name: "headers", kind: Field("table<string, string>"), text: "The headers of its handshake, but for those that every upgrade has; names in lower case, read-only.", since: 1 },
     Entry { object: "client", name: "uuid", kind: Field("string?"), text: "The uuid it is registered under.", since: 1 },
     Entry { object: "client", name: "issued_uuid", kind: Field("string"), text: "The uuid that the relay made for it; a secret.", since: 1 },
+    Entry { object: "client", name: "may_send_feedback", kind: Field("boolean"), text: "Whether [feedback] of relay.toml lets it send feedback; what follows is the script's to decide.", since: 1 },
     Entry { object: "client", name: "register", kind: Call { params: &[("name", "any")], returns: "boolean, string?" }, text: "Registers a web client under a uuid; false and a code where it can not have it. The first claim wins. \"pending\": another client has the name and is asked whether it is alive; relay then registers this one, or sends it the error.", since: 1 },
     Entry { object: "client", name: "send", kind: Call { params: &[("what", "msg|table|string")], returns: "boolean" }, text: "Sends to this client; false where it is closing or gone.", since: 1 },
     Entry { object: "client", name: "error", kind: Call { params: &[("code", "string"), ("message?", "string")], returns: "boolean" }, text: "Sends an error that refers to what is being handled.", since: 1 },

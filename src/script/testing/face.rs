@@ -184,7 +184,7 @@ fn arrival(
             return Err(wrong(format!("{function}: a name or a table is needed, not a {found}")));
         }
     };
-    let known = [if is_web { "uuid" } else { "ident" }, "path", "headers"];
+    let known = [if is_web { "uuid" } else { "ident" }, "path", "headers", "may_send_feedback"];
     for pair in table.pairs::<String, Value>() {
         let (key, _) = pair?;
         if !known.contains(&key.as_str()) {
@@ -194,6 +194,7 @@ fn arrival(
     }
     arrival.path = table.raw_get("path")?;
     arrival.ident = table.raw_get("ident")?;
+    arrival.may_send_feedback = table.raw_get("may_send_feedback")?;
     uuid = table.raw_get("uuid")?;
     if let Some(headers) = table.raw_get::<Option<Table>>("headers")? {
         arrival.headers = headers.pairs().collect::<mlua::Result<_>>()?;

@@ -55,6 +55,8 @@ pub struct Arrival {
     pub path: Option<String>,
     pub headers: Vec<(String, String)>,
     pub ident: Option<String>,
+    /// As `[feedback]` would decide it; without it, it may.
+    pub may_send_feedback: Option<bool>,
 }
 
 impl Room {
@@ -91,6 +93,7 @@ impl Room {
             headers: Headers::from_wire(headers),
             ident: arrival.ident.filter(|ident| !ident.is_empty()),
             issued_uuid: format!("issued-{}", number + 1).into(),
+            may_send_feedback: arrival.may_send_feedback.unwrap_or(true),
         };
         // Known to the hub before the deliveries that `on.connect` causes are looked at.
         let mut events = VecDeque::from([Event::Connected(Box::new(info))]);
@@ -218,7 +221,7 @@ impl Room {
     fn take(&mut self, delivery: Delivery, events: &mut VecDeque<Event>) {
         match delivery {
             // An ack says nothing about the script.
-            Delivery::Decided { .. } | Delivery::Ack { .. } => {}
+            Delivery::Decided { .. } | Delivery::Ack { .. } | Delivery::ClaimFailed { .. } => {}
             // Whoever has not left is alive.
             Delivery::Ask { to } => {
                 if self.of(to).is_there() {

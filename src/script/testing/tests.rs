@@ -68,6 +68,8 @@ fn the_shipped_tests_notice_every_change_of_the_shipped_script() {
         ("client:register(msg.data.message)", "true"),
         ("client:error(why, \"not registered\")", "client:error(why)"),
         ("and why ~= \"pending\"", ""),
+        ("not client.may_send_feedback", "false"),
+        ("\"forbidden\", \"no feedback from here\"", "\"forbidden\""),
         ("relay.deliver(msg.uuid or", "relay.deliver(nil and"),
         ("or { ident = msg.ident }", ""),
         ("{ ident = msg.ident }, msg)", "{ ident = msg.ident }, msg.data)"),

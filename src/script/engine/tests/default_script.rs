@@ -50,7 +50,10 @@ fn uuid_registers_and_renames_and_a_claim_of_a_name_in_use_is_the_relays_to_deci
     stage.hub.borrow_mut().commit();
     assert_eq!(
         stage.took(),
-        [r#"1 < {"opcode":"error","code":"uuid_taken","message":"not registered","ref":"uuid"}"#]
+        [
+            r#"1 < {"opcode":"error","code":"uuid_taken","message":"not registered","ref":"uuid"}"#,
+            "1 failed",
+        ]
     );
     for message in ["", r#","message":7"#, r#","message":"""#, r#","message":null"#] {
         let sent = stage.says(&two, &format!(r#"{{"opcode":"uuid"{message}}}"#));
