@@ -36,6 +36,7 @@ pub use rooms::JoinError;
 use rooms::Rooms;
 pub use shard::Shard;
 use transaction::Action;
+pub use turn::TURN_BYTES;
 
 use crate::close::CloseReason;
 use crate::session::{ClientInfo, ClientKind, SessionId};

@@ -202,6 +202,7 @@ async fn gather(home: &Home, inbox: &mut Inbox) {
     inbox.take_all(&home.intake);
     let mut passes = 0;
     while inbox.broadcasts()
+        && !inbox.is_full()
         && passes < home.shard.borrow().receivers() / WRITES_PER_PASS
         && (passes < PASSES_TO_READ || home.intake.awaits_decisions())
     {

@@ -11,7 +11,7 @@ use crate::frame::Encoding;
 
 /// A turn that holds this many bytes is written out before more is gathered: it is about what the
 /// sockets take in one write, and larger logs only fall out of the cache.
-const TURN_BYTES: usize = 256 * 1024;
+pub const TURN_BYTES: usize = 256 * 1024;
 
 /// And so is one with this many marks, some 3 MB of them: a message to a large room is as many as
 /// it has members.

@@ -4,20 +4,23 @@ use std::collections::VecDeque;
 
 use tokio::sync::mpsc;
 
-use crate::hub::Delivery;
+use super::INBOX_HAND_OVERS;
+use crate::hub::{Delivery, TURN_BYTES};
 use crate::script::Intake;
 
 /// The worker's end of its bounded hand-over channel, and what it has taken out of it.
 pub struct Inbox {
     channel: mpsc::Receiver<Vec<Delivery>>,
     taken: VecDeque<Vec<Delivery>>,
+    /// The texts of what was taken, in bytes.
+    bytes: usize,
     /// Whether anything that was taken goes to many.
     broadcasts: bool,
 }
 
 impl Inbox {
     pub fn new(channel: mpsc::Receiver<Vec<Delivery>>) -> Inbox {
-        Inbox { channel, taken: VecDeque::new(), broadcasts: false }
+        Inbox { channel, taken: VecDeque::new(), bytes: 0, broadcasts: false }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -33,15 +36,24 @@ impl Inbox {
         true
     }
 
-    /// Takes all that is there. What was decided or put aside has its room in the script's
-    /// queue again.
+    /// Takes what is there, up to a turn's worth: what a turn can not write stays in the channel, or
+    /// the script would never wait for this worker. What was decided or put aside has its room in the
+    /// script's queue again.
     pub fn take_all(&mut self, intake: &Intake) {
-        while let Ok(hand_over) = self.channel.try_recv() {
+        while !self.is_full()
+            && let Ok(hand_over) = self.channel.try_recv()
+        {
             self.keep(hand_over, intake);
         }
     }
 
+    /// Whether a turn has enough to write.
+    pub fn is_full(&self) -> bool {
+        self.taken.len() >= INBOX_HAND_OVERS || self.bytes >= TURN_BYTES
+    }
+
     fn keep(&mut self, hand_over: Vec<Delivery>, intake: &Intake) {
+        self.bytes += text_bytes(&hand_over);
         for delivery in &hand_over {
             match delivery {
                 Delivery::Decided { bytes, .. } | Delivery::Aside { bytes, aside: true } => {
@@ -61,8 +73,19 @@ impl Inbox {
 
     /// The oldest hand-over that was taken.
     pub fn next(&mut self) -> Option<Vec<Delivery>> {
-        let next = self.taken.pop_front();
+        let next = self.taken.pop_front()?;
+        self.bytes -= text_bytes(&next);
         self.broadcasts &= !self.taken.is_empty();
-        next
+        Some(next)
     }
+}
+
+fn text_bytes(hand_over: &[Delivery]) -> usize {
+    let texts = hand_over.iter().map(|delivery| match delivery {
+        Delivery::Send { text, .. }
+        | Delivery::Broadcast { text, .. }
+        | Delivery::Room { text, .. } => text.as_bytes().len(),
+        _ => 0,
+    });
+    texts.sum()
 }

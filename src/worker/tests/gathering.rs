@@ -1,5 +1,6 @@
 use super::*;
 use crate::frame::Encoding;
+use crate::hub::TURN_BYTES;
 use crate::session::ClientKind;
 use crate::transport::Transport;
 
@@ -65,4 +66,26 @@ fn a_turn_to_many_carries_what_is_decided_meanwhile() {
 #[test]
 fn a_turn_does_not_wait_for_a_script_that_decides_nothing() {
     assert!(gathers(MANY, false));
+}
+
+#[test]
+fn what_a_turn_can_not_write_stays_in_the_channel() {
+    let intake = Intake::new(Queue::default(), 1, &Config::default().limits);
+    let (script, outlet) = mpsc::channel(2 * INBOX_HAND_OVERS);
+    let mut inbox = Inbox::new(outlet);
+    for _ in 0..2 * INBOX_HAND_OVERS {
+        script.try_send(vec![broadcast()]).expect("room");
+    }
+    inbox.take_all(&intake);
+    assert_eq!(script.capacity(), INBOX_HAND_OVERS, "counted in hand-overs");
+    while inbox.next().is_some() {}
+    inbox.take_all(&intake);
+    assert_eq!(script.capacity(), 2 * INBOX_HAND_OVERS);
+    while inbox.next().is_some() {}
+    for _ in 0..3 {
+        let text = Payload::from("x".repeat(TURN_BYTES));
+        script.try_send(vec![Delivery::Broadcast { text, except: None }]).expect("room");
+    }
+    inbox.take_all(&intake);
+    assert_eq!(script.capacity(), 2 * INBOX_HAND_OVERS - 2, "counted in bytes");
 }
