@@ -4,6 +4,7 @@
 
 mod alarm;
 
+use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -218,9 +219,14 @@ impl Crowd {
     }
 
     /// Ends the oldest handshake, as the kernel does in its own queue under attack, but of the
-    /// address that has most of them under way: those of all others have their time.
+    /// address that has most of them under way: those of all others have their time. Among equals it
+    /// is the oldest of all, or chance would end one that has just begun.
     fn make_room(&mut self) {
-        let greediest = self.visitors.values_mut().max_by_key(|here| here.handshakes.len());
+        let greed = |here: &Visitors| {
+            let oldest = here.handshakes.keys().next().copied();
+            (here.handshakes.len(), Reverse(oldest))
+        };
+        let greediest = self.visitors.values_mut().max_by_key(|here| greed(here));
         if let Some((_, end)) = greediest.and_then(|here| here.handshakes.pop_first()) {
             end.notify_one();
             self.handshakes -= 1;

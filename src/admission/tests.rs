@@ -110,6 +110,18 @@ async fn the_oldest_handshake_of_the_greediest_makes_room() {
     assert!(!is_overrun(&greedy[2]).await && !is_overrun(&more).await);
 }
 
+#[tokio::test]
+async fn among_equals_the_oldest_handshake_makes_room() {
+    let admission = admission();
+    let enter = |ip| admission.enter(([192, 0, 2, ip], 1).into()).expect("a place");
+    let places: Vec<Place> = (0..10).map(enter).collect();
+    let mut ended = Vec::new();
+    for place in &places {
+        ended.push(is_overrun(place).await);
+    }
+    assert_eq!(ended, [[true; 6].as_slice(), &[false; 4]].concat(), "4 have room");
+}
+
 /// What happens to places, which are meant by a number.
 #[derive(Clone, Debug)]
 enum Step {
