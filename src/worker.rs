@@ -140,7 +140,7 @@ pub async fn run(
     let home = Rc::new(Home::new(index, &config, intake, plan.issuer, plan.waiting));
     // Tasks of their own: nothing that keeps the turns busy may put them off.
     tokio::task::spawn_local(welcome_all(Rc::clone(&home), accepted));
-    tokio::task::spawn_local(tick(Rc::clone(&home), plan.pulse));
+    tokio::task::spawn_local(tick(Rc::clone(&home), Arc::clone(&plan.pulse)));
     let turns = async {
         loop {
             tokio::select! {
@@ -175,6 +175,8 @@ pub async fn run(
     };
     // A turn writes to as many clients as it concerns: its budget is the turn, not tokio's.
     tokio::task::unconstrained(turns).await;
+    // Others may drain for a while yet. The tick never runs again: the runtime ends here.
+    plan.pulse.end();
     home.partings()
 }
 

@@ -23,7 +23,13 @@ impl Pulse {
         self.clients.store(clients, Relaxed);
     }
 
-    /// How long ago it was last heard of. More than a few seconds is a worker that hangs, which only
+    /// The worker has ended as it was told to: it has no clients, and nobody waits for a beat.
+    pub(super) fn end(&self) {
+        self.beat_ms.store(u64::MAX, Relaxed);
+        self.clients.store(0, Relaxed);
+    }
+
+    /// How long ago it was last heard of; nothing once the worker has ended by order. More than a few seconds is a worker that hangs, which only
     /// a bug in relay can make it do.
     pub fn age(&self) -> Duration {
         self.since.elapsed().saturating_sub(Duration::from_millis(self.beat_ms.load(Relaxed)))

@@ -41,6 +41,7 @@ struct Stage {
     inbox: mpsc::Sender<Vec<Delivery>>,
     orders: watch::Sender<Order>,
     running: JoinHandle<Partings>,
+    pulse: Arc<Pulse>,
     /// What the script was told.
     events: Vec<Event>,
 }
@@ -67,7 +68,7 @@ impl Stage {
         let (inbox, outlet) = mpsc::channel(INBOX_HAND_OVERS);
         let (orders, order) = watch::channel(Order::Run);
         let (ended, _) = mpsc::channel(1);
-        let queue = Queue::default();
+        let (queue, pulse) = (Queue::default(), Arc::<Pulse>::default());
         let plan = Plan {
             waiting: Waiting::of_workers(1).remove(0),
             config: watch::Sender::new(Arc::new(config)).subscribe(),
@@ -76,7 +77,7 @@ impl Stage {
             workers: 1,
             orders: order,
             ended,
-            pulse: Arc::default(),
+            pulse: Arc::clone(&pulse),
         };
         Stage {
             begun: Instant::now(),
@@ -86,6 +87,7 @@ impl Stage {
             inbox,
             orders,
             running: tokio::task::spawn_local(run(0, plan, accepted, outlet)),
+            pulse,
             events: Vec::new(),
         }
     }

@@ -23,6 +23,8 @@ fn everybody_is_told_in_turn_and_served_until_then() {
             stage.until(|stage| stage.running.is_finished()).await;
             let partings = (&mut stage.running).await.expect("no panic");
             assert_eq!(partings, Partings { closed: 3, left: 0, cut: 0 });
+            // However long others drain still, this one does not hang.
+            assert_eq!((stage.pulse.age(), stage.pulse.clients()), (Duration::ZERO, 0));
         },
     );
 }
