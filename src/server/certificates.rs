@@ -114,6 +114,8 @@ impl Certificates {
             self.0.tls.replace(Arc::clone(&read.loaded.server_config));
             self.0.watched.set(read.files.clone());
             *served = read;
+            // A reload reads minutes before it adopts: what was written since is read again.
+            self.0.changed.notify_one();
         }
     }
 
@@ -179,7 +181,49 @@ fn due(days_left: u64, said: Option<u64>) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
     use super::*;
+
+    /// Writes a certificate and its key where the config looks for them.
+    fn write_pair(directory: &Path) {
+        let key = rcgen::KeyPair::generate().expect("random numbers");
+        let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+        let certificate = params.self_signed(&key).expect("signed").pem();
+        for (name, text) in [("new.key", key.serialize_pem()), ("new.pem", certificate)] {
+            let file = directory.join(name);
+            std::fs::write(&file, text).expect("writable");
+            std::fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("ours");
+        }
+    }
+
+    /// As a reload does whose script takes its time.
+    #[tokio::test]
+    async fn those_read_before_the_last_change_are_not_served_for_long() {
+        let directory = std::env::temp_dir().join(format!("relay-renew-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a temporary directory");
+        let (certificate, key) = (directory.join("new.pem"), directory.join("new.key"));
+        let tls = TlsConfig { certificate, key, ..TlsConfig::default() };
+        let config = watch::channel(Arc::new(Config { tls, ..Config::default() })).1;
+        let read = || Read::from(&config.borrow().tls).expect("good ones");
+        write_pair(&directory);
+        let (certificates, of_reload) = (Certificates::new(read()), read());
+        write_pair(&directory);
+        certificates.renew(&config).await;
+        let newest = certificates.0.served().files.clone();
+        let due = async || timeout(Duration::ZERO, certificates.0.changed.notified()).await.is_ok();
+        while due().await {
+            certificates.renew(&config).await;
+        }
+        certificates.adopt(of_reload);
+        assert!(certificates.0.served().files != newest);
+        assert!(due().await, "they have to be read again");
+        certificates.renew(&config).await;
+        assert!(certificates.0.served().files == newest);
+        let _ = std::fs::remove_dir_all(&directory);
+    }
 
     #[test]
     fn each_stage_before_the_end_is_warned_of_once() {
