@@ -216,7 +216,19 @@ fn is_of_peer(error: &io::Error) -> bool {
         io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::NotConnected
-            | io::ErrorKind::InvalidInput
             | io::ErrorKind::Interrupted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_does_not_listen_is_not_the_fault_of_a_peer() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let error = socket.accept().map(drop).expect_err("it was never told to listen");
+        assert!(!is_of_peer(&error), "{error}");
+        assert!(is_of_peer(&io::ErrorKind::ConnectionAborted.into()));
+    }
 }
