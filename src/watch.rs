@@ -31,15 +31,19 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// A file and what was in it; `None` where it could not be read.
 pub type LookedAt = (PathBuf, Option<Vec<u8>>);
 
-/// All bytes of a file, but not more than one over the limit, so that a device or a huge file
-/// costs no memory.
+/// Opens a file for reading, and nothing else that has a path: opening a pipe would wait for somebody
+/// to write to it.
+pub fn open(path: &Path) -> std::io::Result<File> {
+    match path.metadata()?.is_file() {
+        true => File::open(path),
+        false => Err(std::io::Error::other("is no regular file")),
+    }
+}
+
+/// All bytes of a file, but not more than one over the limit, so that a huge file costs no memory.
 pub fn read_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // Opening a pipe would wait for somebody to write to it.
-    if !path.metadata()?.is_file() {
-        return Err(std::io::Error::other("is no regular file"));
-    }
-    File::open(path)?.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    open(path)?.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -16,6 +16,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
 
 use super::certificate::Certificate;
+use crate::watch::open;
 
 /// A chain of certificates takes some 10 KiB; more than this is another file named by mistake.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -253,7 +254,7 @@ pub fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
 /// The bytes of a file, and its permission bits as they were when it was opened.
 fn read(path: &Path) -> Result<(Vec<u8>, u32), TlsError> {
     let unreadable = |error| TlsError::Unreadable { path: path.to_owned(), error };
-    let file = File::open(path).map_err(unreadable)?;
+    let file = open(path).map_err(unreadable)?;
     let mode = mode_of(&file).map_err(unreadable)?;
     let mut bytes = Vec::new();
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;

@@ -275,3 +275,16 @@ fn clients_that_trust_the_development_certificate_connect_and_resume() {
     }
     assert!(!loaded.server_config.session_storage.can_cache());
 }
+
+/// Opening it would wait for somebody to write to it.
+#[test]
+fn a_pipe_is_no_certificate() {
+    let directory = Directory::new();
+    let pipe = directory.0.join("pipe.pem");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo").success());
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    thread::spawn(move || tell.send(load(&pipe, &pipe).map(drop)));
+    let outcome = told.recv_timeout(Duration::from_secs(10)).expect("an answer");
+    assert!(matches!(outcome, Err(TlsError::Unreadable { .. })), "{outcome:?}");
+}
