@@ -65,7 +65,7 @@ use crate::watch::{Watch, Watched};
 pub struct Script {
     queue: Queue,
     status: Arc<Mutex<Status>>,
-    // The watch makes requests, so it ends before the thread that fulfils them.
+    // The watch makes requests, so it is told to end before the thread that fulfils them.
     watch: Option<Watch>,
     thread: Option<JoinHandle<()>>,
 }

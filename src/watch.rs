@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -73,11 +72,11 @@ impl Watched {
     }
 }
 
-/// Watches files until it is dropped.
+/// Watches files until it is dropped: no change after that is told. Its thread may end later, and is
+/// not waited for: a file system that hangs must not hold up the end of the relay.
 pub struct Watch {
     wake: SyncSender<()>,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Watch {
@@ -125,11 +124,11 @@ impl Watch {
                 .with_context(|| format!("watching {}", directory.display()))?;
         }
         eye.watched.lock().wake = Some(wake.clone());
-        let thread = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || eye.watch(&events, changed))
             .context("the thread that watches files")?;
-        Ok(Watch { wake, stop, thread: Some(thread) })
+        Ok(Watch { wake, stop })
     }
 }
 
@@ -137,9 +136,6 @@ impl Drop for Watch {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
         let _ = self.wake.try_send(());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 
@@ -183,11 +179,9 @@ impl Eye {
 
     fn watch(&mut self, events: &Receiver<()>, changed: impl Fn()) {
         // The first look is for what happened between the load and the start of the watch.
-        loop {
-            if self.stop.load(Ordering::Acquire) {
-                return;
-            }
-            if self.look() {
+        let stopped = |eye: &Eye| eye.stop.load(Ordering::Acquire);
+        while !stopped(self) {
+            if self.look() && !stopped(self) {
                 changed();
             }
             match events.recv_timeout(self.look_again) {

@@ -139,6 +139,27 @@ fn a_dropped_watch_is_silent_and_a_missing_directory_is_an_error() {
 }
 
 #[test]
+fn dropping_it_waits_for_nothing() {
+    let mut scene = Scene::new("waits");
+    scene.watch.take();
+    let (tell, changes) = sync_channel(1);
+    let (release, held) = sync_channel::<()>(1);
+    let changed = move || {
+        tell.send(()).expect("the test listens");
+        let _ = held.recv();
+    };
+    let watch = by_events(&scene.file, b"older", changed);
+    changes.recv_timeout(Duration::from_secs(10)).expect("a change");
+    let (tell, dropped) = sync_channel(1);
+    std::thread::spawn(move || {
+        drop(watch);
+        let _ = tell.send(());
+    });
+    assert!(dropped.recv_timeout(Duration::from_secs(10)).is_ok(), "its thread is held up");
+    drop(release);
+}
+
+#[test]
 fn looking_is_no_reason_to_look_again() {
     use notify::event::{AccessKind, AccessMode, ModifyKind};
     let event = |kind| may_be_a_change(&Ok(Event::new(kind)));
