@@ -38,10 +38,10 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} sessions:", self.sessions())?;
+        write!(f, "{} sessions", self.sessions())?;
         for ((kind, went_well), count) in &*self.0.borrow() {
             let how = if *went_well { "" } else { " cut off" };
-            write!(f, " {count} {kind}{how},")?;
+            write!(f, ", {count} {kind}{how}")?;
         }
         Ok(())
     }
