@@ -120,6 +120,12 @@ impl Drive {
             (Phase::Entering | Phase::Reading | Phase::Deciding(_), Some((reason, true))) => {
                 self.part(reason);
             }
+            // Cut while it was closing: it has no more time than another that is cut.
+            (Phase::Parting(old), Some((reason @ CloseReason::SlowConsumer, true)))
+                if *old != reason =>
+            {
+                self.part(reason);
+            }
             _ => {}
         }
     }

@@ -301,14 +301,16 @@ impl Link {
         self.output.borrow().outbound.bytes()
     }
 
-    /// Cuts a client for the memory that its queue takes, even one that is closing.
-    /// `false`: it had been cut before.
-    pub(super) fn cut_to_make_room(&self) -> bool {
+    /// Frees memory that its queue takes: cuts the client, even one that is closing, and one that was
+    /// cut before loses the rest of the frame that has begun, too. `true`: it was not cut before.
+    pub(super) fn make_room(&self) -> bool {
         let cuts = !self.is_cut();
-        if cuts {
-            self.cut(&mut self.output.borrow_mut());
-            self.wake();
+        let mut output = self.output.borrow_mut();
+        match cuts {
+            true => self.cut(&mut output),
+            false => output.break_off(),
         }
+        self.wake();
         cuts
     }
 

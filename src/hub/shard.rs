@@ -1,10 +1,11 @@
 //! A worker's share of the sessions, and how it does what the hub hands over: gather a turn, then
 //! write each client it concerns once.
 
-use std::cmp::Reverse;
+use std::cell::Cell;
+use std::collections::BinaryHeap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use slab::Slab;
@@ -20,12 +21,18 @@ use crate::outbound::{QueueLimits, Waiting};
 use crate::session::{ClientKind, SessionId};
 use crate::transport::Transport;
 
+/// The log is told once in so long that clients are cut for `limits.queues_bytes_max`.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+
 /// The sessions of one worker.
 pub struct Shard {
     worker: u16,
     queue_limits: QueueLimits,
     queues_bytes_max: usize,
     waiting: Rc<Waiting>,
+    /// How many were cut to make room since the log was told, and when that was.
+    cut: Cell<usize>,
+    told: Cell<Option<Instant>>,
     stall_timeout: Duration,
     patience: Patience,
     /// Web clients get acks.
@@ -46,6 +53,8 @@ impl Shard {
             queue_limits: QueueLimits::from(limits),
             queues_bytes_max: limits.queues_bytes_max,
             waiting: Rc::new(waiting),
+            cut: Cell::new(0),
+            told: Cell::new(None),
             stall_timeout: limits.write_stall_timeout,
             patience: Patience::from(limits),
             acks_web: config.web.acks,
@@ -152,6 +161,7 @@ impl Shard {
             }
         }
         self.make_room();
+        self.tell_cut();
     }
 
     fn is_half_full(&self) -> bool {
@@ -164,27 +174,34 @@ impl Shard {
         self.make_room();
     }
 
-    /// While all queues together hold too much, cuts the clients with the largest ones. Each that is
-    /// cut makes as much room as it held, so the search for them is rare.
+    /// While all queues together hold too much, cuts the clients with the largest ones. What a cut
+    /// leaves of a begun frame goes as well where that is the largest, so there is room at once, and
+    /// nobody is cut for the queue of another.
     fn make_room(&self) {
         if !self.waiting.is_too_much(self.queues_bytes_max) {
             return;
         }
-        let bytes = self.waiting.in_all();
-        let mut links: Vec<_> =
-            self.links.iter().map(|(_, link)| (link.waiting_bytes(), link)).collect();
-        links.sort_unstable_by_key(|(bytes, _)| Reverse(*bytes));
-        let mut cut = 0;
-        for (_, link) in links.iter().take_while(|(bytes, _)| *bytes > 0) {
-            if !self.waiting.is_too_much(self.queues_bytes_max) {
-                break;
+        let held = self.links.iter().map(|(slot, link)| (link.waiting_bytes(), slot));
+        let mut queues: BinaryHeap<_> = held.filter(|(bytes, _)| *bytes > 0).collect();
+        while self.waiting.is_too_much(self.queues_bytes_max)
+            && let Some((_, slot)) = queues.pop()
+        {
+            let Some(link) = self.links.get(slot) else { continue };
+            self.cut.set(self.cut.get() + usize::from(link.make_room()));
+            let left = link.waiting_bytes();
+            if left > 0 {
+                queues.push((left, slot));
             }
-            cut += usize::from(link.cut_to_make_room());
         }
-        if cut > 0 {
+        self.tell_cut();
+    }
+
+    fn tell_cut(&self) {
+        let lately = self.told.get().is_some_and(|told| told.elapsed() < TOLD_EVERY);
+        if self.cut.get() > 0 && !lately {
+            self.told.set(Some(Instant::now()));
             tracing::warn!(
-                bytes,
-                cut,
+                cut = self.cut.take(),
                 "limits.queues_bytes_max is reached: cut the slowest clients"
             );
         }

@@ -11,6 +11,7 @@ use super::*;
 use crate::config::Config;
 use crate::frame::Encoding;
 use crate::headers::Headers;
+use crate::hub::Delivery;
 use crate::outbound::Waiting;
 use crate::script::{Intake, Queue};
 use crate::session::{ClientInfo, ClientKind, Issuer, Scheme};
@@ -111,4 +112,49 @@ fn who_gives_way_lets_the_sockets_be_asked() {
         turns.get() - 10
     });
     assert!(turns <= 2, "{turns} turns");
+}
+
+async fn poll_once(drive: &mut Drive) {
+    poll_fn(|cx| {
+        assert!(Pin::new(&mut *drive).poll(cx).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// However slowly its peer reads on: it holds memory that others need.
+#[test]
+fn who_is_cut_while_it_closes_has_no_more_time_than_another() {
+    const FRAME: usize = 16 << 20;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let mut config = Config::default();
+        config.limits.queue_bytes_max = 1 << 30;
+        let (mut peer, link, mut drive) = connected(config.clone()).await;
+        let home = Rc::clone(&drive.home);
+        for _ in 0..2 {
+            // Two binary frames; the first has begun.
+            let head = [&[0x82, 127][..], &(FRAME as u64).to_be_bytes()].concat();
+            let frame = [head, vec![0; FRAME]].concat();
+            home.shard.borrow().send_frame(&link, frame.into());
+        }
+        peer.write_all(&frame(0x88, b"")).await.expect("room in the kernel");
+        poll_fn(|cx| {
+            assert!(Pin::new(&mut drive).poll(cx).is_pending());
+            if matches!(drive.phase, Phase::Deciding(_)) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        let decided = Delivery::Decided { to: link.id, bytes: 0, ack: false };
+        home.shard.borrow_mut().apply(decided);
+        poll_once(&mut drive).await;
+        assert!(matches!(drive.phase, Phase::Parting(CloseReason::ClosedByPeer(_))));
+
+        config.limits.queues_bytes_max = FRAME;
+        home.adopt(&config);
+        home.shard.borrow_mut().tick(true);
+        poll_once(&mut drive).await;
+        assert!(matches!(drive.phase, Phase::Parting(CloseReason::SlowConsumer)));
+        let deadline = drive.timer.as_ref().expect("it runs").deadline();
+        assert!(deadline <= tokio::time::Instant::now() + config.limits.linger_timeout);
+    });
 }

@@ -119,7 +119,7 @@ impl Output {
     }
 
     /// Nothing can be written any more. Reading goes on: what the peer sent before still counts.
-    fn break_off(&mut self) {
+    pub(super) fn break_off(&mut self) {
         self.broken = true;
         self.outbound.clear();
         self.stalled_since = None;

@@ -4,12 +4,23 @@ use super::*;
 
 /// A socket whose peer reads nothing, filled to the brim behind the link's back.
 pub fn full_socket() -> (tokio::net::TcpStream, std::net::TcpStream) {
+    let (mut socket, peer) = socket();
+    while socket.write(&[b'x'; 65536]).is_ok() {}
+    (tokio::net::TcpStream::from_std(socket).expect("a runtime"), peer)
+}
+
+/// One whose peer reads nothing, but that takes something yet.
+pub fn deaf_socket() -> (tokio::net::TcpStream, std::net::TcpStream) {
+    let (socket, peer) = socket();
+    (tokio::net::TcpStream::from_std(socket).expect("a runtime"), peer)
+}
+
+fn socket() -> (std::net::TcpStream, std::net::TcpStream) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let peer = std::net::TcpStream::connect(listener.local_addr().expect("bound"));
-    let (mut socket, _) = listener.accept().expect("a connection");
+    let (socket, _) = listener.accept().expect("a connection");
     socket.set_nonblocking(true).expect("a socket option");
-    while socket.write(&[b'x'; 65536]).is_ok() {}
-    (tokio::net::TcpStream::from_std(socket).expect("a runtime"), peer.expect("connected"))
+    (socket, peer.expect("connected"))
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 use super::*;
 use crate::hub::Payload;
-use crate::hub::link::tests::full_socket;
+use crate::hub::link::tests::{deaf_socket, full_socket};
 
 const MAX: usize = 100_000;
 
@@ -57,6 +57,20 @@ async fn the_largest_queues_make_room_for_the_rest() {
     assert_eq!(deaf.links[3].ending(), Some((CloseReason::SlowConsumer, true)));
     assert!(deaf.links[2].ending().is_none());
     assert!(waiting.in_all() <= MAX);
+}
+
+/// A frame that has begun outlives the cut, and takes as much as the whole queue did.
+#[tokio::test]
+async fn a_begun_frame_is_not_paid_for_by_the_others() {
+    let waiting = Waiting::of_workers(1).remove(0);
+    let mut deaf = Deaf::new(&[WEB], waiting.clone());
+    deaf.send(0, 10_000);
+    let (socket, _peer) = deaf_socket();
+    let transport = Transport::plain(socket);
+    deaf.links.push(deaf.shard.insert(WEB.0, WEB.1, transport, Box::default()));
+    deaf.send(1, 32 << 20);
+    assert_eq!(deaf.cut(), [false, true]);
+    assert!(waiting.in_all() <= MAX, "{} wait", waiting.in_all());
 }
 
 #[tokio::test]
