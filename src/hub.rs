@@ -344,9 +344,10 @@ impl Hub {
         self.push(from, Delivery::Decided { to: from, bytes, ack });
     }
 
-    /// A message of this session waits for its decision beside the script's queue, or again in it.
-    pub fn put_aside(&mut self, from: SessionId, bytes: usize, aside: bool) {
-        self.push(from, Delivery::Aside { bytes, aside });
+    /// A message of this session waits for a turn of its own, or no longer. `room`: its bytes, where it
+    /// does so beside the script's queue.
+    pub fn put_aside(&mut self, from: SessionId, room: Option<usize>, aside: bool) {
+        self.push(from, Delivery::Aside { to: from, room, aside });
     }
 
     /// How many broadcasts have happened since the last time.

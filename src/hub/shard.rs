@@ -211,8 +211,12 @@ impl Shard {
     pub fn apply(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::Decided { to, bytes, ack } => self.decided(to, bytes, ack),
-            // It is the worker's whose room that is.
-            Delivery::Aside { .. } => {}
+            // The room is the worker's matter.
+            Delivery::Aside { to, aside, .. } => {
+                if let Some(link) = self.link(to) {
+                    link.put_aside(aside);
+                }
+            }
             Delivery::Ack { to } => self.acknowledge(to),
             Delivery::Send { to, text } => {
                 if let Some(link) = self.open_link(to) {

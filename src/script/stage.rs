@@ -189,6 +189,7 @@ pub fn told(delivery: &Delivery) -> String {
                 .collect();
             format!("{} < {}", to.join("+"), utf8(text.as_bytes()))
         }
+        Delivery::Aside { to, room: None, aside } => format!("{} held {aside}", to.serial),
         Delivery::Aside { aside: true, .. } => "put aside".to_owned(),
         Delivery::Aside { aside: false, .. } => "again".to_owned(),
         Delivery::Register { to, uuid } => format!("{} is {uuid}", to.serial),

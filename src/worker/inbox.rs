@@ -56,10 +56,13 @@ impl Inbox {
         self.bytes += text_bytes(&hand_over);
         for delivery in &hand_over {
             match delivery {
-                Delivery::Decided { bytes, .. } | Delivery::Aside { bytes, aside: true } => {
+                Delivery::Decided { bytes, .. }
+                | Delivery::Aside { room: Some(bytes), aside: true, .. } => {
                     intake.give_back(*bytes);
                 }
-                Delivery::Aside { bytes, aside: false } => intake.take(*bytes),
+                Delivery::Aside { room: Some(bytes), aside: false, .. } => {
+                    intake.take(*bytes);
+                }
                 Delivery::Broadcast { .. } | Delivery::Room { .. } => self.broadcasts = true,
                 _ => {}
             }

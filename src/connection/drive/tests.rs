@@ -89,6 +89,34 @@ fn a_flood_that_needs_no_decision_is_read_in_turns() {
     assert!(turns(&frame(0x81, b"{}")) <= 2);
 }
 
+/// Whose message waits for a turn of its own is read again when that has come.
+#[test]
+fn who_has_a_message_aside_is_not_read_from() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let (mut peer, link, mut drive) = connected(Config::default()).await;
+        let home = Rc::clone(&drive.home);
+        let aside = |aside| Delivery::Aside { to: link.id, room: None, aside };
+        let read = async |drive: &mut Drive, count: usize| {
+            poll_fn(|cx| {
+                assert!(Pin::new(&mut *drive).poll(cx).is_pending());
+                if link.undecided() == count { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+        };
+        peer.write_all(&frame(0x81, b"{}")).await.expect("room in the kernel");
+        read(&mut drive, 1).await;
+        home.shard.borrow_mut().apply(aside(true));
+        peer.write_all(&frame(0x81, b"{}")).await.expect("room in the kernel");
+        for _ in 0..3 {
+            read(&mut drive, 1).await;
+            tokio::task::yield_now().await;
+        }
+        home.shard.borrow_mut().apply(aside(false));
+        read(&mut drive, 2).await;
+    });
+}
+
 /// What arrives for others is noticed after a turn, not after as many as tokio takes in a row.
 #[test]
 fn who_gives_way_lets_the_sockets_be_asked() {

@@ -2,7 +2,8 @@
 //!
 //! Which messages broadcast is known by their handler, once it has done so. So they wait before
 //! their handler is called, and nothing has to be undone; with each waits what its sender said after
-//! it, and nobody else. What a hook or a timer broadcasts counts too, though it does not wait.
+//! it, and nobody else: its worker stops reading it, so that what waits is only what was read by then,
+//! and a few senders do not take all room in the queue. What a hook or a timer broadcasts counts too, though it does not wait.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -30,8 +31,8 @@ pub struct Broadcasts {
 
 struct Waits {
     event: Event,
-    /// Whether its room in the script's queue was given back.
-    aside: bool,
+    /// Its bytes, where its room in the script's queue was given back.
+    room: Option<usize>,
 }
 
 impl Broadcasts {
@@ -78,15 +79,15 @@ impl Broadcasts {
         self.bucket.map_or(Duration::ZERO, |bucket| bucket.wait(now))
     }
 
-    /// Whether the room of one more is to be given back.
-    fn put_aside(&mut self, bytes: usize) -> bool {
+    /// One more waits: its bytes, if its room is to be given back.
+    fn put_aside(&mut self, bytes: usize) -> Option<usize> {
         let aside = self.aside_messages < self.limits.aside_messages_max
             && self.aside_bytes + bytes <= self.limits.aside_bytes_max;
         if aside {
             self.aside_messages += 1;
             self.aside_bytes += bytes;
         }
-        aside
+        aside.then_some(bytes)
     }
 
     fn tell(&mut self, now: Instant) {
@@ -116,12 +117,9 @@ impl ScriptThread {
             self.broadcasts.tell(now);
             self.broadcasts.waiting.put(client);
         }
-        let bytes = event.bytes();
-        let aside = self.broadcasts.put_aside(bytes);
-        if aside {
-            self.hub.borrow_mut().put_aside(client, bytes, true);
-        }
-        self.broadcasts.waiting.keep(client, Waits { event, aside }).map(|waits| waits.event)
+        let room = self.broadcasts.put_aside(event.bytes());
+        self.hub.borrow_mut().put_aside(client, room, true);
+        self.broadcasts.waiting.keep(client, Waits { event, room }).map(|waits| waits.event)
     }
 
     /// What has waited and may be decided now.
@@ -130,13 +128,12 @@ impl ScriptThread {
         if self.broadcasts.waiting.is_empty() || !self.broadcasts.wait(now).is_zero() {
             return None;
         }
-        let Waits { event, aside } = self.broadcasts.waiting.next()?;
-        if aside {
-            let bytes = event.bytes();
+        let Waits { event, room } = self.broadcasts.waiting.next()?;
+        if let Some(bytes) = room {
             self.broadcasts.aside_messages -= 1;
             self.broadcasts.aside_bytes -= bytes;
-            self.hub.borrow_mut().put_aside(event.client(), bytes, false);
         }
+        self.hub.borrow_mut().put_aside(event.client(), room, false);
         Some(event)
     }
 

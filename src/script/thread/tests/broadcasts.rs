@@ -73,6 +73,16 @@ fn nobody_else_waits_and_the_sender_keeps_its_order() {
     assert_eq!(took, ["1 next", r#"1 < {"x":3}"#]);
 }
 
+/// With room beside the queue or without: else those who wait would take all that is in it.
+#[test]
+fn who_has_to_wait_is_not_read_from_until_all_of_it_is_decided() {
+    let mut room = limited("broadcasts-unread", 1, 1);
+    room.decide([say(1, 10)]);
+    assert_eq!(room.decide([say(2, 20), say(3, 30)]), ["put aside", "3 held true"]);
+    assert_eq!(room.after(1_000)[0], "again");
+    assert_eq!(room.after(1_000)[0], "3 held false");
+}
+
 #[test]
 fn its_end_waits_behind_what_a_client_has_sent() {
     let mut room = limited("broadcasts-end", 1, 100);
