@@ -111,12 +111,16 @@ fn finish(ending: &Ending) -> ExitCode {
 
 async fn serve(config: Config, sources: Sources, log_level: LogLevel) -> ExitCode {
     let socket = config.control.socket.clone();
+    // Before the bind, which takes as long as the script does.
+    let hangup = match ignore_signals().and_then(|()| signal(SignalKind::hangup())) {
+        Ok(hangup) => hangup,
+        Err(error) => return fail(EXIT_SYSTEM, &format!("cannot receive signals: {error}")),
+    };
     let server = match Server::bind(config).await {
         Ok(server) => server,
         Err(error) => return fail(exit_code(&error), &error),
     };
-    let signals = Signals::new().and_then(|signals| Ok((signals, signal(SignalKind::hangup())?)));
-    let (signals, hangup) = match signals {
+    let signals = match Signals::new() {
         Ok(signals) => signals,
         Err(error) => return fail(EXIT_SYSTEM, &format!("cannot receive signals: {error}")),
     };
@@ -167,6 +171,16 @@ fn bind_control(path: &Path) -> Option<Control> {
     Control::bind(path)
         .inspect_err(|error| tracing::warn!("no control socket at {}: {error}", path.display()))
         .ok()
+}
+
+/// Those that mean nothing here would end the process by default. tokio's handler for a signal stays
+/// when nobody listens any more.
+fn ignore_signals() -> io::Result<()> {
+    let (user_1, user_2) = (SignalKind::user_defined1(), SignalKind::user_defined2());
+    for kind in [user_1, user_2, SignalKind::alarm(), SignalKind::io()] {
+        signal(kind)?;
+    }
+    Ok(())
 }
 
 /// The signals that end the process.

@@ -314,6 +314,19 @@ fn term_ends_it_under_a_handler_that_does_not_return() {
     assert_eq!(relay.exit_code(), Some(0));
 }
 
+/// Whatever they were meant to do, to whichever process.
+#[test]
+fn stray_signals_end_nothing() {
+    let mut relay = Process::relay(&["--listen", "tcp://127.0.0.1:0"]);
+    let door = Door::new(relay.listening(1)[0].1, None);
+    ["USR1", "USR2", "ALRM"].iter().for_each(|name| relay.signal(name));
+    runtime().block_on(async {
+        door.backend(Transport::Tcp).await.hears_nothing().await;
+    });
+    relay.signal("TERM");
+    assert_eq!(relay.exit_code(), Some(0));
+}
+
 /// HUP asks for a reload; whether there is one or not, nobody is dropped.
 #[test]
 fn hup_ends_nothing() {
