@@ -75,9 +75,13 @@ fn line_end(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
 
 /// Where a header of version 2 ends, once that can be told.
 fn block_end(bytes: &[u8], bytes_max: usize) -> Result<Option<usize>, Malformed> {
-    let Some([.., high, low]) = bytes.get(..FIXED_BYTES) else {
+    let Some([.., version, _, high, low]) = bytes.get(..FIXED_BYTES) else {
         return Ok(None);
     };
+    // Its upper half is the version (section 2.2); of another one the length means nothing.
+    if version >> 4 != 2 {
+        return Err(Malformed);
+    }
     let end = FIXED_BYTES + usize::from(u16::from_be_bytes([*high, *low]));
     if end > bytes_max { Err(Malformed) } else { Ok(Some(end)) }
 }

@@ -134,6 +134,17 @@ impl Stage {
         self.until(is_so).await;
     }
 
+    /// Sees that something is not so before that time from now is over, and that it comes to that.
+    async fn not_before(&mut self, time: Duration, is_so: impl Fn(&Stage) -> bool) {
+        self.pass(time - MILLI).await;
+        assert!(!is_so(self), "before {time:?} were over");
+        let end = Instant::now() + 5 * time;
+        while !is_so(self) {
+            assert!(Instant::now() < end, "it never came to that");
+            self.pass(SECOND).await;
+        }
+    }
+
     /// Waits for the kernel while time stands still: a busy machine is slow even on its loopback.
     #[track_caller]
     fn until(&mut self, mut is_so: impl FnMut(&Stage) -> bool) -> impl Future<Output = ()> {

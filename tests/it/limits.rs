@@ -229,10 +229,10 @@ fn a_flood_by_one_does_not_keep_the_others_waiting() {
     });
 }
 
-/// Listeners share the permits: one that waits for a client must not hold any.
+/// The limit is on the clients of all listeners together.
 #[test]
-fn one_permit_serves_every_listener() {
-    let setup = Setup::new().set("limits.connections_max=1").set("limits.handshakes_pending_max=1");
+fn listeners_share_the_limit_on_connections() {
+    let setup = Setup::new().set("limits.connections_max=1");
     let mut config = setup.config();
     config.listen = vec![config.listen[0].clone(), config.listen[0].clone()];
     crate::harness::runtime().block_on(async {
@@ -242,12 +242,13 @@ fn one_permit_serves_every_listener() {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let run = server.run(async { drop(stopped.await) });
         let talk = async move {
+            let mut first = Door::new(addresses[0], None).backend(Transport::Tcp).await;
             for addr in addresses {
-                let mut client = Door::new(addr, None).backend(Transport::Tcp).await;
-                client.send(r#"{"opcode":"quit"}"#).await;
-                client.acked("").await;
-                client.expect_end().await;
+                let mut second = Door::new(addr, None).open(Transport::Tcp, Hello::php(None)).await;
+                second.expect_refusal(1013).await;
             }
+            first.send(r#"{"opcode":"echo"}"#).await;
+            first.acked("").await;
             drop(stop);
         };
         tokio::join!(run, talk).0.expect("a graceful end");
