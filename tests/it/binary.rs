@@ -202,6 +202,7 @@ fn ends_well_on(signal: &str) {
         relay.signal(signal);
         page.hears(r#"{"opcode":"broadcast"}"#).await;
         page.expect_close(1001).await;
+        backend.expect_refusal(1001).await;
     });
     let (code, stdout, stderr) = relay.output();
     assert_eq!(code, Some(0), "expected a good end: {stderr}");
