@@ -111,10 +111,9 @@ impl CloseReason {
     }
 
     /// How loud its log line is: what the peer did is for those who look closely, what the operator
-    /// can mend is a warning, a bug in relay an error.
+    /// can mend is a warning. Of a bug in relay its panic has told.
     pub fn level(&self) -> Level {
         match self {
-            CloseReason::Internal => Level::ERROR,
             CloseReason::SlowConsumer | CloseReason::HandlerFailed => Level::WARN,
             _ => Level::DEBUG,
         }

@@ -23,8 +23,10 @@ pub use home::{Home, Partings};
 use membership::{Membership, Seat};
 
 use crate::admission::Place;
+use crate::close::CloseReason;
 use crate::config::FeedbackConfig;
 use crate::frame::{Decoder, Encoding};
+use crate::panics::{Panicked, Whom, confined, confined_future};
 use crate::session::{ClientInfo, ClientKind};
 use crate::transport::Transport;
 
@@ -32,7 +34,14 @@ use crate::transport::Transport;
 const REFUSED_BYTES_MAX: usize = 64 * 1024;
 
 /// Takes an accepted socket through its handshake; `place` is held until it is closed.
-pub async fn welcome(tcp: TcpStream, door: Door, home: Rc<Home>, mut place: Place) {
+pub async fn welcome(tcp: TcpStream, door: Door, home: Rc<Home>, place: Place) {
+    let whom = Whom::Peer(place.addr());
+    if confined_future(whom, let_in(tcp, door, Rc::clone(&home), place)).await.is_err() {
+        home.shard.borrow().count_panic();
+    }
+}
+
+async fn let_in(tcp: TcpStream, door: Door, home: Rc<Home>, mut place: Place) {
     let admitted = knock(tcp, door, &home, &mut place).await;
     place.settle();
     if let Some(admitted) = admitted {
@@ -86,16 +95,21 @@ impl Future for Life {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let reason = ready!(Pin::new(&mut self.drive).poll(cx));
+        let whom = Whom::Session(self.seat.link.id.serial);
+        let driven = confined(whom, || Pin::new(&mut self.drive).poll(cx));
         let Seat { home, link } = &self.seat;
+        let reason = match driven {
+            Ok(polled) => ready!(polled),
+            Err(Panicked) => {
+                home.shard.borrow().count_panic();
+                CloseReason::Internal
+            }
+        };
         home.count_parting(link, &reason);
         let (session, peer) = (link.id.serial, self.place.addr());
         let failed_claims = link.failed_claims();
         // A macro's level is a constant.
         match reason.level() {
-            Level::ERROR => {
-                tracing::error!(session, %peer, reason = reason.label(), failed_claims, "closed")
-            }
             Level::WARN => {
                 tracing::warn!(session, %peer, reason = reason.label(), failed_claims, "closed")
             }

@@ -6,6 +6,7 @@ pub mod close;
 pub mod config;
 pub mod headers;
 pub mod message;
+pub mod panics;
 pub mod rate;
 pub mod session;
 pub mod watch;

@@ -74,7 +74,7 @@ fn execute() -> ExitCode {
         Ok(log_level) => log_level,
         Err(error) => return fail(EXIT_SYSTEM, &format!("no thread for the log: {error}")),
     };
-    log_panics();
+    relay::panics::log();
     run(serve(config, sources, log_level))
 }
 
@@ -255,14 +255,6 @@ fn exit_code(error: &StartError) -> u8 {
         StartError::Tls(_) | StartError::Descriptors { .. } => EXIT_USAGE,
         StartError::System(_) => EXIT_SYSTEM,
     }
-}
-
-/// A panic is a bug in relay: it goes where the log goes, in its format.
-fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let thread = std::thread::current();
-        tracing::error!(thread = thread.name(), "bug in relay: {panic}");
-    }));
 }
 
 /// One readable message for the operator, never a backtrace.

@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::admission::Place;
@@ -139,8 +140,9 @@ pub async fn run(
     let intake = Intake::new(plan.queue, plan.workers, &config.limits);
     let home = Rc::new(Home::new(index, &config, intake, plan.issuer, plan.waiting));
     // Tasks of their own: nothing that keeps the turns busy may put them off.
-    tokio::task::spawn_local(welcome_all(Rc::clone(&home), accepted));
-    tokio::task::spawn_local(tick(Rc::clone(&home), Arc::clone(&plan.pulse)));
+    let mut tasks = JoinSet::new();
+    tasks.spawn_local(welcome_all(Rc::clone(&home), accepted));
+    tasks.spawn_local(tick(Rc::clone(&home), Arc::clone(&plan.pulse)));
     let turns = async {
         loop {
             tokio::select! {
@@ -150,7 +152,7 @@ pub async fn run(
                     Order::Run => {}
                     Order::Drain => {
                         home.drain();
-                        tokio::task::spawn_local(drain::tell_all(Rc::clone(&home), plan.workers));
+                        tasks.spawn_local(drain::tell_all(Rc::clone(&home), plan.workers));
                     }
                     Order::Stop => return,
                 },
@@ -165,6 +167,10 @@ pub async fn run(
                     false => return,
                 },
                 () = home.emptied(), if home.is_draining() => return,
+                // A worker that goes on without one of them would be none.
+                Some(Err(panicked)) = tasks.join_next() => {
+                    std::panic::resume_unwind(panicked.into_panic());
+                }
             }
             // One turn, then the connections: an inbox that never empties must not keep them from
             // reading, nor from writing what waits.
@@ -227,7 +233,7 @@ async fn tick(home: Rc<Home>, pulse: Arc<Pulse>) {
         let listening = home.intake.has_room();
         let shard = home.shard.borrow();
         shard.tick(listening);
-        pulse.beat(shard.len());
+        pulse.beat(shard.len(), shard.panics());
     }
 }
 

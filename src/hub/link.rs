@@ -290,6 +290,15 @@ impl Link {
         }
     }
 
+    /// A panic struck while it was served: who knows what was written to it. It ends without a word.
+    pub(super) fn fail(&self) {
+        let mut output = self.output.borrow_mut();
+        output.break_off();
+        output.ended = true;
+        *self.ending.borrow_mut() = Ending::Said(CloseReason::Internal);
+        self.wake();
+    }
+
     /// Whether it may have said something that was not read yet: while its messages wait, or it has
     /// to.
     pub(super) fn may_be_unread(&self) -> bool {

@@ -17,6 +17,7 @@ use super::turn::{Finished, Turn};
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::frame::{self, Encoding};
+use crate::panics::{Whom, confined};
 use crate::outbound::{QueueLimits, Waiting};
 use crate::session::{ClientKind, SessionId};
 use crate::transport::Transport;
@@ -43,6 +44,8 @@ pub struct Shard {
     turn: Turn,
     turns: u64,
     serials: u64,
+    /// How many of what is done for one client have panicked.
+    panics: Cell<usize>,
 }
 
 impl Shard {
@@ -63,6 +66,7 @@ impl Shard {
             turn: Turn::default(),
             turns: 0,
             serials: 0,
+            panics: Cell::new(0),
         }
     }
 
@@ -92,6 +96,23 @@ impl Shard {
     /// How many turns have been written since the start.
     pub fn flushes(&self) -> u64 {
         self.turns
+    }
+
+    /// How many panics have been confined to one client since the start.
+    pub fn panics(&self) -> usize {
+        self.panics.get()
+    }
+
+    pub fn count_panic(&self) {
+        self.panics.set(self.panics.get() + 1);
+    }
+
+    /// Does something for one client. A panic ends that one.
+    fn serve(&self, link: &Link, work: impl FnOnce()) {
+        if confined(Whom::Session(link.id.serial), work).is_err() {
+            self.count_panic();
+            link.fail();
+        }
     }
 
     /// Seats a client. The `opening`, the answer to its handshake, is written in the turn that tells
@@ -145,23 +166,27 @@ impl Shard {
     /// been for too long, unless nobody is listened to now. To be called once a second.
     pub fn tick(&self, listening: bool) {
         for (_, link) in &self.links {
-            link.cut_if_stalled(self.stall_timeout);
-            // Silence that may be the relay's doing is none.
-            if !listening || link.may_be_unread() {
-                link.silence.spoke();
-            }
-            if link.is_being_written() {
-                link.silence.heard();
-            }
-            let registered = link.place.get().is_some();
-            match link.silence.tick(link.kind, registered, self.patience) {
-                Step::Wait => {}
-                Step::Ping => link.send_frame(frame::ping_frame(b""), self.queue_limits),
-                Step::End(reason) => link.ask_to_end(reason),
-            }
+            self.serve(link, || self.look_after(link, listening));
         }
         self.make_room();
         self.tell_cut();
+    }
+
+    fn look_after(&self, link: &Link, listening: bool) {
+        link.cut_if_stalled(self.stall_timeout);
+        // Silence that may be the relay's doing is none.
+        if !listening || link.may_be_unread() {
+            link.silence.spoke();
+        }
+        if link.is_being_written() {
+            link.silence.heard();
+        }
+        let registered = link.place.get().is_some();
+        match link.silence.tick(link.kind, registered, self.patience) {
+            Step::Wait => {}
+            Step::Ping => link.send_frame(frame::ping_frame(b""), self.queue_limits),
+            Step::End(reason) => link.ask_to_end(reason),
+        }
     }
 
     fn is_half_full(&self) -> bool {
@@ -170,7 +195,7 @@ impl Shard {
 
     /// Sends a frame that no decision asks for, a pong.
     pub fn send_frame(&self, link: &Link, frame: Bytes) {
-        link.send_frame(frame, self.queue_limits);
+        self.serve(link, || link.send_frame(frame, self.queue_limits));
         self.make_room();
     }
 
@@ -322,7 +347,7 @@ impl Shard {
                 if let Some(link) = self.links.get(*slot as usize)
                     && link.turn.get() != self.turns
                 {
-                    link.write(&[common], self.queue_limits);
+                    self.serve(link, || link.write(&[common], self.queue_limits));
                 }
             }
         }
@@ -337,7 +362,7 @@ impl Shard {
             parts.clear();
             share.parts(link.place.get().is_some(), link.one_by_one(), &mut parts);
             link.turn.set(self.turns);
-            link.write(&parts, self.queue_limits);
+            self.serve(link, || link.write(&parts, self.queue_limits));
         }
     }
 

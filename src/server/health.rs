@@ -129,6 +129,7 @@ impl Vitals {
             "draining": self.is_draining(),
             "connections": self.pulses.iter().map(|pulse| pulse.clients()).sum::<usize>(),
             "generation": script.generation,
+            "panics": self.pulses.iter().map(|pulse| pulse.panics()).sum::<usize>(),
             "rejected": script.rejected,
             "uptime_s": self.begun.elapsed().as_secs(),
         })

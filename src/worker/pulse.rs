@@ -8,19 +8,26 @@ pub struct Pulse {
     since: Instant,
     beat_ms: AtomicU64,
     clients: AtomicUsize,
+    panics: AtomicUsize,
 }
 
 impl Default for Pulse {
     fn default() -> Pulse {
-        Pulse { since: Instant::now(), beat_ms: AtomicU64::new(0), clients: AtomicUsize::new(0) }
+        Pulse {
+            since: Instant::now(),
+            beat_ms: AtomicU64::new(0),
+            clients: AtomicUsize::new(0),
+            panics: AtomicUsize::new(0),
+        }
     }
 }
 
 impl Pulse {
-    pub(super) fn beat(&self, clients: usize) {
+    pub(super) fn beat(&self, clients: usize, panics: usize) {
         let now = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.beat_ms.store(now, Relaxed);
         self.clients.store(clients, Relaxed);
+        self.panics.store(panics, Relaxed);
     }
 
     /// The worker has ended as it was told to: it has no clients, and nobody waits for a beat.
@@ -29,8 +36,8 @@ impl Pulse {
         self.clients.store(0, Relaxed);
     }
 
-    /// How long ago it was last heard of; nothing once the worker has ended by order. More than a few seconds is a worker that hangs, which only
-    /// a bug in relay can make it do.
+    /// How long ago it was last heard of; nothing once the worker has ended by order. More than a few
+    /// seconds is a worker that hangs, which only a bug in relay can make it do.
     pub fn age(&self) -> Duration {
         self.since.elapsed().saturating_sub(Duration::from_millis(self.beat_ms.load(Relaxed)))
     }
@@ -38,5 +45,10 @@ impl Pulse {
     /// The clients it had then, those included that are being closed.
     pub fn clients(&self) -> usize {
         self.clients.load(Relaxed)
+    }
+
+    /// The panics that had been confined to one client each.
+    pub fn panics(&self) -> usize {
+        self.panics.load(Relaxed)
     }
 }

@@ -5,6 +5,7 @@
 mod drain;
 mod gathering;
 mod handshakes;
+mod panics;
 mod peer;
 mod silence;
 mod writes;
@@ -41,6 +42,7 @@ struct Stage {
     inbox: mpsc::Sender<Vec<Delivery>>,
     orders: watch::Sender<Order>,
     running: JoinHandle<Partings>,
+    waiting: Waiting,
     pulse: Arc<Pulse>,
     /// What the script was told.
     events: Vec<Event>,
@@ -69,8 +71,9 @@ impl Stage {
         let (orders, order) = watch::channel(Order::Run);
         let (ended, _) = mpsc::channel(1);
         let (queue, pulse) = (Queue::default(), Arc::<Pulse>::default());
+        let waiting = Waiting::of_workers(1).remove(0);
         let plan = Plan {
-            waiting: Waiting::of_workers(1).remove(0),
+            waiting: waiting.clone(),
             config: watch::Sender::new(Arc::new(config)).subscribe(),
             issuer: Arc::new(Issuer::new().expect("random numbers")),
             queue: queue.clone(),
@@ -87,6 +90,7 @@ impl Stage {
             inbox,
             orders,
             running: tokio::task::spawn_local(run(0, plan, accepted, outlet)),
+            waiting,
             pulse,
             events: Vec::new(),
         }

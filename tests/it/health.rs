@@ -57,6 +57,7 @@ fn it_tells_what_runs_and_whether_to_send_clients() {
         let told = health().await;
         assert_eq!(told["generation"], 1);
         assert_eq!((&told["draining"], &told["rejected"]), (&false.into(), &Value::Null));
+        assert_eq!(told["panics"], 0);
         assert!(told["uptime_s"].is_u64());
         drop(page);
         relay.signal("TERM");

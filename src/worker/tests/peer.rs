@@ -26,6 +26,12 @@ impl Peer {
         self.id.expect("a client")
     }
 
+    /// Its address, as the relay sees it.
+    pub fn addr(&self) -> SocketAddr {
+        let socket = self.socket.as_ref().expect("it has not hung up");
+        socket.local_addr().expect("it has one")
+    }
+
     /// Says it, and waits until it has come: the worker, on this same thread, reads it later.
     pub fn say(&mut self, bytes: impl AsRef<[u8]>) {
         let bytes = bytes.as_ref();
