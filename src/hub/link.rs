@@ -299,12 +299,6 @@ impl Link {
         self.wake();
     }
 
-    /// Whether it may have said something that was not read yet: while its messages wait, or it has
-    /// to.
-    pub(super) fn may_be_unread(&self) -> bool {
-        self.undecided.get() > 0 || self.delayed.get()
-    }
-
     /// Whether a ping would stand behind what is being written.
     pub(super) fn is_being_written(&self) -> bool {
         self.output.borrow().holds()

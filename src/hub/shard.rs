@@ -175,10 +175,11 @@ impl Shard {
     fn look_after(&self, link: &Link, listening: bool) {
         link.cut_if_stalled(self.stall_timeout);
         // Silence that may be the relay's doing is none.
-        if !listening || link.may_be_unread() {
+        if !listening || link.undecided() > 0 {
             link.silence.spoke();
         }
-        if link.is_being_written() {
+        // Who is delayed has sent something, but that may be pings without end.
+        if link.is_delayed() || link.is_being_written() {
             link.silence.heard();
         }
         let registered = link.place.get().is_some();

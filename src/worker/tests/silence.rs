@@ -108,6 +108,42 @@ fn a_page_that_does_not_register_has_to_send_messages() {
     );
 }
 
+/// Its reading is always delayed, and there is always more to read.
+#[test]
+fn pings_without_end_are_no_messages() {
+    staged(
+        |config| {
+            config.limits.messages_per_second_max = 1;
+            config.limits.messages_burst_max = 1;
+        },
+        async |stage| {
+            let mut page = stage.web().await;
+            page.say(frame(PING, "").repeat(1_000));
+            stage.settle().await;
+            stage.only_after(61 * SECOND, gone_for(CloseReason::Unregistered, &page)).await;
+        },
+    );
+}
+
+/// Nor is a delay a silence that needs a ping.
+#[test]
+fn whose_message_is_delayed_may_stay() {
+    staged(
+        |config| {
+            config.limits.messages_per_second_max = 1;
+            config.limits.messages_burst_max = 1;
+        },
+        async |stage| {
+            let mut page = stage.web().await;
+            page.say([frame(PING, "").repeat(50), frame(TEXT, "{}").repeat(50)].concat());
+            stage.settle().await;
+            stage.pass(110 * SECOND).await;
+            assert_eq!(stage.end_of(&page), None);
+            assert!(!page.has_heard(SERVER_PING));
+        },
+    );
+}
+
 #[test]
 fn a_backend_may_be_idle_for_so_long_and_is_never_pinged() {
     staged(
