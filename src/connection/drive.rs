@@ -19,6 +19,11 @@ use crate::frame::Decoder;
 use crate::hub::Link;
 use reading::{READS_PER_TURN, give_way};
 
+/// A client that goes on reading may take its farewell, and what waits before it, for so many stall
+/// timeouts in all: a full queue of 4 MiB in the minute that this is by default takes 70 KB/s. Without
+/// an end a byte now and then would hold a place for ever.
+const STALLS_PER_FAREWELL: u32 = 6;
+
 /// One connection's life after its handshake.
 pub struct Drive {
     home: Rc<Home>,
@@ -40,8 +45,8 @@ enum Phase {
     Reading,
     /// No more input counts; what was received is still decided.
     Deciding(CloseReason),
-    /// The farewell is queued; what waits is written.
-    Parting(CloseReason),
+    /// The farewell is queued; what waits is written, for so many stall timeouts more.
+    Parting(CloseReason, u32),
     /// All is written and FIN sent; the peer has a moment to end its side.
     Lingering(CloseReason),
     Over(CloseReason),
@@ -78,7 +83,7 @@ impl Future for Drive {
                     }
                     self.link.say_farewell(reason.clone());
                 }
-                Phase::Parting(_) => {
+                Phase::Parting(..) => {
                     let peer_ended = self.poll_discard(cx).is_ready();
                     if self.link.poll_written(cx).is_ready() {
                         self.linger(peer_ended);
@@ -121,7 +126,7 @@ impl Drive {
                 self.part(reason);
             }
             // Cut while it was closing: it has no more time than another that is cut.
-            (Phase::Parting(old), Some((reason @ CloseReason::SlowConsumer, true)))
+            (Phase::Parting(old, _), Some((reason @ CloseReason::SlowConsumer, true)))
                 if *old != reason =>
             {
                 self.part(reason);
@@ -139,12 +144,13 @@ impl Drive {
     fn part(&mut self, reason: CloseReason) {
         self.leave(&reason);
         let limits = &self.home.config().limits;
-        self.start_timer(match reason {
+        let (time, more) = match reason {
             // It had its chance to read.
-            CloseReason::SlowConsumer => limits.linger_timeout,
-            _ => limits.write_stall_timeout,
-        });
-        self.phase = Phase::Parting(reason);
+            CloseReason::SlowConsumer => (limits.linger_timeout, 0),
+            _ => (limits.write_stall_timeout, STALLS_PER_FAREWELL - 1),
+        };
+        self.start_timer(time);
+        self.phase = Phase::Parting(reason, more);
     }
 
     /// All is written: says so, and gives the peer a moment to end its side.
@@ -158,14 +164,16 @@ impl Drive {
         self.start_timer(self.home.config().limits.linger_timeout);
     }
 
-    /// Time is up for a farewell that is not written: unless the peer is reading, slowly.
+    /// Time is up for a farewell that is not written: unless the peer is reading, slowly, and has not
+    /// had all the time there is.
     fn give_up_or_wait_on(&mut self) {
         let timeout = self.home.config().limits.write_stall_timeout;
-        let slow = self.reason() == CloseReason::SlowConsumer;
-        if slow || self.link.is_stalled(timeout) {
-            self.phase = Phase::Over(self.reason());
-        } else {
-            self.start_timer(timeout);
+        match &mut self.phase {
+            Phase::Parting(_, more @ 1..) if !self.link.is_stalled(timeout) => {
+                *more -= 1;
+                self.start_timer(timeout);
+            }
+            _ => self.phase = Phase::Over(self.reason()),
         }
     }
 
@@ -174,7 +182,7 @@ impl Drive {
         match &self.phase {
             Phase::Entering | Phase::Reading => CloseReason::EndOfStream,
             Phase::Deciding(reason)
-            | Phase::Parting(reason)
+            | Phase::Parting(reason, _)
             | Phase::Lingering(reason)
             | Phase::Over(reason) => reason.clone(),
         }

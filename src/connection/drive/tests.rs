@@ -175,13 +175,13 @@ fn who_is_cut_while_it_closes_has_no_more_time_than_another() {
         let decided = Delivery::Decided { to: link.id, bytes: 0, ack: false };
         home.shard.borrow_mut().apply(decided);
         poll_once(&mut drive).await;
-        assert!(matches!(drive.phase, Phase::Parting(CloseReason::ClosedByPeer(_))));
+        assert!(matches!(drive.phase, Phase::Parting(CloseReason::ClosedByPeer(_), _)));
 
         config.limits.queues_bytes_max = FRAME;
         home.adopt(&config);
         home.shard.borrow_mut().tick(true);
         poll_once(&mut drive).await;
-        assert!(matches!(drive.phase, Phase::Parting(CloseReason::SlowConsumer)));
+        assert!(matches!(drive.phase, Phase::Parting(CloseReason::SlowConsumer, 0)));
         let deadline = drive.timer.as_ref().expect("it runs").deadline();
         assert!(deadline <= tokio::time::Instant::now() + config.limits.linger_timeout);
     });

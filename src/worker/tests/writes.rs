@@ -69,6 +69,29 @@ fn a_farewell_waits_for_a_slow_reader() {
     });
 }
 
+/// A place and a queue are not held for ever by who takes a little now and then.
+#[test]
+fn a_farewell_has_an_end_for_a_slow_reader_too() {
+    staged(roomy, async |stage| {
+        let mut page = stage.web().await;
+        for _ in 0..2 {
+            stage.flood(&page).await;
+        }
+        stage.close(&page);
+        stage.settle().await;
+        for _ in 0..5 {
+            stage.pass(7 * SECOND).await;
+            take_some(stage, &mut page).await;
+            page.heard.clear();
+            stage.pass(3 * SECOND).await;
+            assert!(!page.is_over());
+        }
+        stage.pass(7 * SECOND).await;
+        take_some(stage, &mut page).await;
+        stage.only_after(3 * SECOND, |_| page.is_over()).await;
+    });
+}
+
 #[test]
 fn who_was_told_goodbye_has_a_moment_to_go() {
     staged(roomy, async |stage| {
