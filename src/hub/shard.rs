@@ -17,8 +17,8 @@ use super::turn::{Finished, Turn};
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::frame::{self, Encoding};
-use crate::panics::{Whom, confined};
 use crate::outbound::{QueueLimits, Waiting};
+use crate::panics::{Whom, confined};
 use crate::session::{ClientKind, SessionId};
 use crate::transport::Transport;
 
@@ -202,7 +202,7 @@ impl Shard {
 
     /// While all queues together hold too much, cuts the clients with the largest ones. What a cut
     /// leaves of a begun frame goes as well where that is the largest, so there is room at once, and
-    /// nobody is cut for the queue of another.
+    /// nobody is cut for the queue of another. The next tick tells the log.
     fn make_room(&self) {
         if !self.waiting.is_too_much(self.queues_bytes_max) {
             return;
@@ -213,13 +213,14 @@ impl Shard {
             && let Some((_, slot)) = queues.pop()
         {
             let Some(link) = self.links.get(slot) else { continue };
-            self.cut.set(self.cut.get() + usize::from(link.make_room()));
-            let left = link.waiting_bytes();
-            if left > 0 {
-                queues.push((left, slot));
+            // Nobody's turn comes more than twice, whatever that frees: to be cut, and to lose the rest.
+            let mut cut = false;
+            self.serve(link, || cut = link.make_room());
+            if cut {
+                self.cut.set(self.cut.get() + 1);
+                queues.push((link.waiting_bytes(), slot));
             }
         }
-        self.tell_cut();
     }
 
     fn tell_cut(&self) {

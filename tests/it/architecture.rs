@@ -12,7 +12,10 @@ use crate::harness::shipped;
 const LAYERS: &[(&str, &[&str])] = &[
     (
         "words",
-        &["config", "headers", "log", "message", "panics", "rate", "session", "close", "metrics", "watch"],
+        &[
+            "config", "headers", "log", "message", "panics", "rate", "session", "close", "metrics",
+            "watch",
+        ],
     ),
     ("wire", &["transport", "frame", "outbound"]),
     ("state", &["hub", "store", "backplane"]),
