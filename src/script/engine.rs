@@ -138,8 +138,8 @@ impl Engine {
         client: &Rc<Client>,
         message: &mut Message,
     ) -> Result<(), HandlerError> {
-        let Some((function, hook)) = self.handlers.of(message) else { return Ok(()) };
         let opcode = message.opcode.as_ref().map(|opcode| opcode.as_str());
+        let Some((function, hook)) = self.handlers.of(message, opcode) else { return Ok(()) };
         let what = opcode.or(hook).unwrap_or_default();
         let running = self.budget.call(what, self.generation());
         let _call = self.host.enter_message(message);
@@ -153,8 +153,8 @@ impl Engine {
 
     /// The name of what handles such a message: `opcodes.` and the opcode, or that of a hook.
     pub fn handler_of(&self, message: &Message) -> Option<String> {
-        let (_, hook) = self.handlers.of(message)?;
         let opcode = message.opcode.as_ref().map(|opcode| opcode.as_str());
+        let (_, hook) = self.handlers.of(message, opcode)?;
         Some(hook.map_or_else(|| format!("opcodes.{}", opcode.unwrap_or_default()), str::to_owned))
     }
 

@@ -27,13 +27,16 @@ pub struct Handlers {
 }
 
 impl Handlers {
-    /// What handles such a message, and the name of the hook if it is one.
-    pub fn of(&self, message: &Message) -> Option<(&Function, Option<&'static str>)> {
+    /// What handles such a message with this opcode, and the name of the hook if it is one.
+    pub fn of(
+        &self,
+        message: &Message,
+        opcode: Option<&str>,
+    ) -> Option<(&Function, Option<&'static str>)> {
         if !message.is_json {
             return self.text.as_ref().map(|function| (function, Some("on.text")));
         }
-        let opcode = message.opcode.as_ref();
-        let handler = opcode.and_then(|opcode| self.opcodes.get(opcode.as_str()));
+        let handler = opcode.and_then(|opcode| self.opcodes.get(opcode));
         let default = || self.default.as_ref().map(|function| (function, Some("on.default")));
         handler.map(|function| (function, None)).or_else(default)
     }

@@ -26,7 +26,10 @@ pub struct Host {
     loaded: Cell<bool>,
     /// The number of the call that is running or ran last; a `msg` of another one has expired.
     call: Cell<usize>,
-    handling: RefCell<Handling>,
+    handling: Cell<Handling>,
+    /// The message that is being handled, and its body once it was decoded.
+    message: RefCell<Message>,
+    data: RefCell<Option<Value>>,
     clients: Clients,
     timers: RefCell<Timers<Function>>,
     budget: Rc<Budget>,
@@ -35,17 +38,12 @@ pub struct Host {
 }
 
 /// What is being handled.
-#[derive(Default)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Handling {
     #[default]
     Nothing,
     Hook(&'static str),
-    Message(Current),
-}
-
-struct Current {
-    message: Message,
-    data: Option<Value>,
+    Message,
 }
 
 /// A message as the script holds it: the number of the call it belongs to, and nothing else, so
@@ -88,11 +86,11 @@ pub struct Call<'a> {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        let mut handling = self.host.handling.borrow_mut();
-        if let (Handling::Message(current), Some(lent)) = (&mut *handling, &mut self.lent) {
-            mem::swap(&mut current.message, lent);
+        self.host.handling.set(Handling::Nothing);
+        if let Some(lent) = &mut self.lent {
+            mem::swap(&mut *self.host.message.borrow_mut(), lent);
+            self.host.data.take();
         }
-        *handling = Handling::Nothing;
     }
 }
 
@@ -113,7 +111,9 @@ impl Host {
             hub,
             loaded: Cell::new(false),
             call: Cell::new(0),
-            handling: RefCell::default(),
+            handling: Cell::default(),
+            message: RefCell::default(),
+            data: RefCell::default(),
             clients: Clients::default(),
             timers: RefCell::new(Timers::new(budget.limits.timers_max)),
             budget,
@@ -178,24 +178,26 @@ impl Host {
     /// Takes the message for as long as the call lasts: what it refers to is counted by other threads
     /// too, which makes a copy dear.
     pub fn enter_message<'a>(&'a self, message: &'a mut Message) -> Call<'a> {
-        self.enter(Handling::Message(Current { message: mem::take(message), data: None }));
+        self.enter(Handling::Message);
+        mem::swap(&mut *self.message.borrow_mut(), message);
         Call { host: self, lent: Some(message) }
     }
 
     fn enter(&self, handling: Handling) {
         self.call.set(self.call.get() + 1);
         self.built.set(0);
-        *self.handling.borrow_mut() = handling;
+        self.handling.set(handling);
         self.timers.borrow_mut().begin();
     }
 
     /// What an `error` to a client refers to: the opcode or the hook that is being handled.
     pub fn reference(&self) -> Option<String> {
-        match &*self.handling.borrow() {
+        match self.handling.get() {
             Handling::Nothing => None,
-            Handling::Hook(hook) => Some((*hook).to_owned()),
-            Handling::Message(current) => {
-                current.message.opcode.as_ref().map(|opcode| opcode.as_str().to_owned())
+            Handling::Hook(hook) => Some(hook.to_owned()),
+            Handling::Message => {
+                let message = self.message.borrow();
+                message.opcode.as_ref().map(|opcode| opcode.as_str().to_owned())
             }
         }
     }
@@ -252,8 +254,8 @@ impl Host {
         handle: MessageHandle,
         read: impl FnOnce(&Message) -> R,
     ) -> mlua::Result<R> {
-        match &*self.handling.borrow() {
-            Handling::Message(current) if handle == self.message() => Ok(read(&current.message)),
+        match self.handling.get() {
+            Handling::Message if handle == self.message() => Ok(read(&self.message.borrow())),
             _ => Err(mlua::Error::runtime(
                 "msg is only valid during its handler: copy what is needed later, \
                  as in local text = msg.raw",
@@ -282,14 +284,12 @@ impl Host {
         let raw =
             self.with_message(handle, |message| message.is_json.then(|| message.raw.clone()))?;
         let Some(raw) = raw else { return Ok(Value::Nil) };
-        if let Handling::Message(Current { data: Some(data), .. }) = &*self.handling.borrow() {
+        if let Some(data) = &*self.data.borrow() {
             return Ok(data.clone());
         }
         let text = std::str::from_utf8(&raw).map_err(mlua::Error::external)?;
         let data = self.json.decode_valid(lua, text, Access::ReadOnly)?;
-        if let Handling::Message(current) = &mut *self.handling.borrow_mut() {
-            current.data = Some(data.clone());
-        }
+        self.data.replace(Some(data.clone()));
         Ok(data)
     }
 
