@@ -22,7 +22,7 @@ use handshake::{Admitted, NotAdmitted, admit};
 pub use home::{Home, Partings};
 use membership::{Membership, Seat};
 
-use crate::admission::Place;
+use crate::admission::{Place, Refused};
 use crate::close::CloseReason;
 use crate::config::FeedbackConfig;
 use crate::frame::{Decoder, Encoding};
@@ -130,28 +130,29 @@ fn may_send_feedback(config: &FeedbackConfig, kind: ClientKind, addr: IpAddr) ->
 async fn knock(tcp: TcpStream, door: Door, home: &Home, place: &mut Place) -> Option<Admitted> {
     let config = home.config();
     let limits = &config.limits;
+    let _under_way = home.under_way();
     let overrun = place.overrun();
     // Boxed, because each future that it goes through would have room for it.
     let admitted = Box::pin(admit(tcp, place, &door, home));
     let admitted = timeout(limits.handshake_timeout, admitted);
-    let admitted = home.unless_draining(async {
+    let admitted = home.unless_drained(async {
         tokio::select! {
             outcome = admitted => Some(outcome),
             () = overrun => None,
         }
     });
     let outcome = admitted.await?;
-    let (peer, refused) = (place.addr(), place.refused());
+    let peer = place.addr();
     let Some(outcome) = outcome else {
         tracing::debug!(%peer, "handshake ended to make room");
         return None;
     };
     match outcome {
-        Ok(Ok(admitted)) => match refused {
+        Ok(Ok(admitted)) => match turned_away(home, place) {
             None => return Some(admitted),
-            Some(refused) => {
-                tracing::debug!(%peer, text = refused.text(), "refused");
-                let farewell = Encoding::from(admitted.scheme).farewell(&refused.reason());
+            Some(reason) => {
+                tracing::debug!(%peer, text = reason.text(), "refused");
+                let farewell = Encoding::from(admitted.scheme).farewell(&reason);
                 let last = [&admitted.opening[..], &farewell].concat();
                 Box::pin(answer(admitted.transport, &last, limits.linger_timeout)).await;
             }
@@ -172,6 +173,15 @@ async fn knock(tcp: TcpStream, door: Door, home: &Home, place: &mut Place) -> Op
         Err(_) => tracing::debug!(%peer, "handshake timed out"),
     }
     None
+}
+
+/// Why somebody who is through its handshake does not stay. Whoever was seated once the drain has begun
+/// would never be asked to end.
+fn turned_away(home: &Home, place: &Place) -> Option<CloseReason> {
+    match home.is_draining() {
+        true => Some(CloseReason::GoingAway),
+        false => place.refused().map(Refused::reason),
+    }
 }
 
 /// Says the last in HTTP, and reads on for a moment: closing on unread input would take the answer

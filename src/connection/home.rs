@@ -2,10 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::ops::AddAssign;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::close::CloseReason;
 use crate::config::Config;
@@ -18,6 +21,10 @@ use crate::session::Issuer;
 /// keeps bytes only while a frame is incomplete.
 const READ_BYTES: usize = 64 * 1024;
 
+/// How long a handshake may go on once the drain has begun: one that is alive is over by then, and
+/// one that is not must not hold up the end.
+const HANDSHAKE_GRACE: Duration = Duration::from_millis(500);
+
 /// The surroundings of a connection on its worker.
 pub struct Home {
     config: RefCell<Rc<Config>>,
@@ -25,7 +32,7 @@ pub struct Home {
     pub intake: Intake,
     pub(super) issuer: Arc<Issuer>,
     pub(super) buffer: RefCell<Box<[u8]>>,
-    /// Handshakes that are under way.
+    /// Handshakes that are under way, up to the answer that ends them.
     handshakes: Cell<usize>,
     draining: Cell<bool>,
     drain: Notify,
@@ -70,7 +77,7 @@ impl Home {
         self.config.replace(Rc::new(config.clone()));
     }
 
-    /// Begins the drain: ends all handshakes, and nobody is seated any more.
+    /// Begins the drain: handshakes have a moment to end in a goodbye, and nobody is seated any more.
     pub fn drain(&self) {
         self.draining.set(true);
         self.drain.notify_waiters();
@@ -87,19 +94,22 @@ impl Home {
         }
     }
 
-    /// Runs a handshake to its end, or to the start of the drain (`None`).
-    pub(super) async fn unless_draining<T>(&self, handshake: impl Future<Output = T>) -> Option<T> {
-        let _under_way = UnderWay::new(self);
+    /// Counts a handshake, with its answer, while the guard lives: the worker waits for it.
+    pub(super) fn under_way(&self) -> UnderWay<'_> {
+        UnderWay::new(self)
+    }
+
+    /// Runs a handshake to its end, or a moment into the drain (`None`).
+    pub(super) async fn unless_drained<T>(&self, handshake: impl Future<Output = T>) -> Option<T> {
         let drain = self.drain.notified();
-        if self.draining.get() {
-            return None;
+        let mut handshake = pin!(handshake);
+        if !self.draining.get() {
+            tokio::select! {
+                () = drain => {}
+                outcome = &mut handshake => return Some(outcome),
+            }
         }
-        tokio::select! {
-            // The drain first: whoever is seated after it has begun would never be asked to end.
-            biased;
-            () = drain => None,
-            outcome = handshake => Some(outcome),
-        }
+        timeout(HANDSHAKE_GRACE, handshake).await.ok()
     }
 
     /// How the clients have parted in the drain, if it ended now.
@@ -149,7 +159,7 @@ impl AddAssign for Partings {
 }
 
 /// Counts a handshake while it lives.
-struct UnderWay<'a>(&'a Home);
+pub(super) struct UnderWay<'a>(&'a Home);
 
 impl UnderWay<'_> {
     fn new(home: &Home) -> UnderWay<'_> {

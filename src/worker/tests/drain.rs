@@ -7,10 +7,9 @@ fn everybody_is_told_in_turn_and_served_until_then() {
     staged(
         |_| {},
         async |stage| {
-            let newcomer = stage.peer().await;
             let mut pages = [stage.web().await, stage.web().await, stage.web().await];
             stage.orders.send_replace(Order::Drain);
-            stage.until(|_| newcomer.is_over() && pages[0].has_heard(CLOSE_1001)).await;
+            stage.until(|_| pages[0].has_heard(CLOSE_1001)).await;
             for page in &mut pages[1..] {
                 // Who has not been told is served as ever.
                 page.say(frame(TEXT, r#"{"n":1}"#));
@@ -25,6 +24,36 @@ fn everybody_is_told_in_turn_and_served_until_then() {
             assert_eq!(partings, Partings { closed: 3, left: 0, cut: 0 });
             // However long others drain still, this one does not hang.
             assert_eq!((stage.pulse.age(), stage.pulse.clients()), (Duration::ZERO, 0));
+        },
+    );
+}
+
+/// It is through in a moment or not at all, and nobody is seated any more.
+#[test]
+fn who_is_shaking_hands_is_told_too() {
+    staged(
+        |_| {},
+        async |stage| {
+            let silent = stage.peer().await;
+            let (mut page, mut backend) = (stage.peer().await, stage.peer().await);
+            let request = upgrade("");
+            let (begin, end) = request.split_at(20);
+            page.say(begin);
+            backend.say("php proc");
+            stage.settle().await;
+            stage.orders.send_replace(Order::Drain);
+            stage.settle().await;
+            page.say(end);
+            backend.say("ess\n\n");
+            stage.until(|_| page.has_heard(b"HTTP/1.1 101 ") && page.has_heard(CLOSE_1001)).await;
+            stage.until(|_| backend.has_end()).await;
+            assert_eq!(backend.heard(), br#"{"opcode":"close","error":"the relay is stopping"}"#);
+            for peer in [&mut page, &mut backend] {
+                peer.hang_up();
+            }
+            stage.only_after(Duration::from_millis(500), |_| silent.is_over()).await;
+            stage.until(|stage| stage.running.is_finished()).await;
+            assert_eq!(stage.newest(), None);
         },
     );
 }
