@@ -74,6 +74,12 @@ pub fn bind_all(urls: &[ListenUrl]) -> Result<Vec<Listener>, StartError> {
             .map_err(|error| StartError::Bind { url: url.to_string(), error })?;
         listeners.extend(bound);
     }
+    for name in inherited.left() {
+        tracing::warn!(
+            "systemd opened a socket {name:?} that nobody accepts on, so its clients wait: add \
+             any://systemd:{name} to listen, or take it out of the socket unit"
+        );
+    }
     Ok(listeners)
 }
 

@@ -65,6 +65,14 @@ fn the_watchdog_is_fed() {
     assert_eq!(told.iter().filter(|told| *told == "WATCHDOG=1").count(), 3, "{told:?}");
 }
 
+/// Its clients would wait, and nobody would know for what.
+#[test]
+fn a_socket_that_is_not_listened_on_is_told_of() {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let relay = given(socket, "web", "any://127.0.0.1:0");
+    runtime().block_on(relay.log_until(0, "add any://systemd:web to listen"));
+}
+
 /// A relay that gets this socket as systemd hands it over: as descriptor 3, by name.
 fn given(socket: TcpListener, name: &str, url: &str) -> Process {
     let script = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"";
