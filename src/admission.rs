@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::close::CloseReason;
 use crate::config::Config;
+use crate::frame::forwarded::canonical;
 pub use alarm::Alarm;
 
 /// Clients at once that are told that there is no place for them; the sockets of further ones are
@@ -109,8 +110,7 @@ impl Admission {
 
     /// A place for a socket that was accepted from this address. `None`: it is to be closed.
     pub fn enter(self: &Arc<Self>, peer: SocketAddr) -> Option<Place> {
-        // IPv4 is IPv4, also where it came over a socket for IPv6.
-        let addr = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let addr = canonical(peer);
         let mut crowd = self.crowd();
         let full = crowd.connections >= self.config().limits.connections_max;
         let standing = match if full { Some(Refused::Full) } else { self.judge(&crowd, addr) } {

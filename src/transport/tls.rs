@@ -1,6 +1,7 @@
 //! Certificates and keys of the TLS listeners, from files to what rustls serves with. Loading again
 //! is the same call: the caller keeps the old [`Loaded`] when it fails.
 
+mod anyone;
 mod authority;
 mod certificate;
 mod development;
@@ -16,6 +17,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::NoServerSessionStorage;
 use rustls::version::{TLS12, TLS13};
 
+pub use anyone::Anyone;
 pub use certificate::Certificate;
 pub use development::{CERTIFICATE_FILE, KEY_FILE};
 pub use pair::TlsError;
