@@ -6,6 +6,7 @@ mod url;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use clap::Args;
@@ -14,6 +15,7 @@ use rustls::pki_types::ServerName;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -163,8 +165,17 @@ impl Client {
     /// # Errors
     /// 75: the connection is gone. 76: what comes is no message.
     pub async fn heard(&mut self) -> Result<Heard, Failure> {
+        self.heard_within(Duration::MAX).await
+    }
+
+    /// The same, from a relay that is seen to live: a WebSocket that is silent for so long is pinged, and
+    /// has as long to answer. A machine that is gone says nothing, not even that.
+    ///
+    /// # Errors
+    /// As [`Client::heard`]; 75: no answer.
+    pub async fn heard_within(&mut self, patience: Duration) -> Result<Heard, Failure> {
         match &mut self.wire {
-            Wire::WebSocket(websocket) => heard_websocket(websocket).await,
+            Wire::WebSocket(websocket) => heard_websocket(websocket, patience).await,
             Wire::Raw { stream, decoder, input, goodbye } => {
                 let heard = heard_raw(stream, decoder, input).await?;
                 // A raw client is told the reason in a message, and the end follows it.
@@ -257,9 +268,24 @@ async fn write(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
     stream.flush().await
 }
 
-async fn heard_websocket(websocket: &mut WebSocketStream<Stream>) -> Result<Heard, Failure> {
+async fn heard_websocket(
+    websocket: &mut WebSocketStream<Stream>,
+    patience: Duration,
+) -> Result<Heard, Failure> {
+    let mut asked = false;
     loop {
-        match websocket.next().await {
+        let Ok(next) = timeout(patience, websocket.next()).await else {
+            if asked {
+                return Err(lost(&format!("no answer to a ping within {patience:?}")));
+            }
+            asked = true;
+            // One that takes nothing does not answer either.
+            let ping = websocket.send(Message::Ping(Bytes::new()));
+            let _ = timeout(patience, ping).await;
+            continue;
+        };
+        asked = false;
+        match next {
             Some(Ok(Message::Text(text))) => return Ok(Heard::Message(Bytes::from(text))),
             Some(Ok(Message::Close(frame))) => {
                 // The answer to it; whoever has gone already does not miss it.

@@ -60,7 +60,8 @@ pub struct TailArgs {
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Layout>,
 
-    /// How long the relay may take to let this client in
+    /// How long the relay may take to let this client in, and to answer a ping that it gets when it has
+    /// been silent for as long
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub timeout: Duration,
 
@@ -100,7 +101,7 @@ async fn follow(args: &TailArgs) -> Result<(), Failure> {
     let mut client = enter(args, &mut uuid, &mut printer).await?;
     while printer.left != Some(0) {
         let lost = loop {
-            match client.heard().await {
+            match client.heard_within(args.timeout).await {
                 Ok(Heard::Message(message)) if printer.print(&message)? => {}
                 Ok(Heard::Message(_)) => {
                     client.finish().await;

@@ -9,6 +9,7 @@ use crate::cli_send::{end_of, run};
 use crate::client::{Door, Transport};
 use crate::harness::{Setup, relay_test, runtime};
 use crate::process::Process;
+use crate::wire::{Frame, PING, PONG, Wire};
 
 /// Starts it, and waits until it is registered; returns its uuid too.
 async fn tail(door: &Door, words: &[&str]) -> (Process, String) {
@@ -165,6 +166,40 @@ fn a_restart_of_the_relay_is_survived_unless_once() {
         relay.backend(Transport::Tcp).await.send(&feedback).await;
         assert_eq!(staying.printed(1).await, [feedback]);
         tokio::task::spawn_blocking(move || relay.stop()).await.expect("stopped");
+    });
+}
+
+/// As if its machine were gone: nothing closes, nothing is said.
+#[test]
+fn a_relay_that_hangs_is_noticed() {
+    let mut relay = Process::relay(&["--listen", "ws://127.0.0.1:0"]);
+    let door = Door::new(relay.listening(1)[0].1, None);
+    runtime().block_on(async {
+        let (ending, _) = tail(&door, &["--once", "--timeout", "2"]).await;
+        relay.signal("STOP");
+        let (code, _, stderr) = ending.output();
+        assert_eq!(code, Some(75), "{stderr}");
+        assert!(stderr.contains("the connection is lost: no answer to a ping"), "{stderr}");
+    });
+    relay.signal("CONT");
+}
+
+/// Silence alone is no reason: it answers pings.
+#[test]
+fn a_relay_that_has_nothing_to_say_is_not_given_up() {
+    Setup::new().set("limits.ping_interval_ms=1000").run(async |relay| {
+        let flags = ["--once", "--timeout", "1.5", "--count", "1"];
+        let (process, _) = tail(relay, &flags).await;
+        let mut clock = Wire::web(relay, Transport::Ws, "/").await;
+        // For longer than one that does not answer is waited for.
+        for _ in 0..4 {
+            let ping = clock.frame().await.expect("a ping, once a second");
+            assert_eq!(ping.first, 0x80 | PING, "{ping:?}");
+            clock.send(Frame::new(PONG, "")).await;
+        }
+        relay.backend(Transport::Tcp).await.send("{}").await;
+        let (code, stdout, stderr) = process.output();
+        assert_eq!((code, &*stdout), (Some(0), "{}"), "{stderr}");
     });
 }
 
