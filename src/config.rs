@@ -28,7 +28,7 @@ pub use keys::{
 };
 pub use listen::{ListenAt, ListenScheme, ListenUrl, ListenUrlError};
 pub use restart::RESTART;
-pub use sources::{DEFAULT_FILE, Sources};
+pub use sources::{DEFAULT_FILE, Sources, strangers};
 
 use sources::Layers;
 
@@ -47,7 +47,7 @@ impl Config {
     }
 
     /// [`Config::load`] with the environment handed in. Variables without `RELAY_` in front are
-    /// passed over.
+    /// passed over, and so are [`strangers`].
     ///
     /// # Errors
     /// As [`Config::load`].

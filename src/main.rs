@@ -10,7 +10,7 @@ use clap::Parser;
 use relay::cli::{
     self, Cli, Command, EXIT_SCRIPT, EXIT_UNAVAILABLE, EXIT_USAGE, Ending, TailArgs, TestArgs,
 };
-use relay::config::{Config, LogConfig, LogFormat, Sources};
+use relay::config::{self, Config, LogConfig, LogFormat, Sources};
 use relay::log::Log;
 use relay::server::control::Control;
 use relay::server::reload::Reloader;
@@ -110,6 +110,9 @@ fn finish(ending: &Ending) -> ExitCode {
 }
 
 async fn serve(config: Config, sources: Sources, log_level: LogLevel) -> ExitCode {
+    for stranger in config::strangers(std::env::vars_os()) {
+        tracing::warn!("{stranger}");
+    }
     let socket = config.control.socket.clone();
     // Before the bind, which takes as long as the script does.
     let hangup = match ignore_signals().and_then(|()| signal(SignalKind::hangup())) {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{EXIT_SCRIPT, EXIT_USAGE, Ending};
-use crate::config::{Config, ConfigError, Examined, ListenScheme, Origin, Sources};
+use crate::config::{self, Config, ConfigError, Examined, ListenScheme, Origin, Sources};
 use crate::script::{LoadError, Source, Survey, Terms, survey, testing};
 use crate::server::terms;
 use crate::transport::tls::{self, TlsError};
@@ -59,8 +59,11 @@ pub fn check(
     sources: &Sources,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Ending {
-    let examined = Config::examine(sources, environment);
+    let environment: Vec<_> = environment.into_iter().collect();
     let mut findings = Findings::default();
+    let strangers = config::strangers(environment.iter().cloned());
+    findings.warnings.extend(strangers.iter().map(ToString::to_string));
+    let examined = Config::examine(sources, environment);
     findings.mistakes.extend(examined.mistakes.iter().map(Mistake::of_config));
     if let Some(config) = &examined.config {
         // With a mistake in its own section, what is looked at would not be what was meant.

@@ -83,33 +83,35 @@ impl Layer {
     }
 
     fn unknown_key(&self, path: &[String], siblings: &Dict) -> String {
-        let Some((wrong, parents)) = path.split_last() else {
-            return "unknown key".to_owned();
-        };
-        let all = leaves(&defaults());
-        let elsewhere = || {
-            let found = closest(wrong, all.iter().filter_map(|key| key.last().map(|s| &**s)))?;
-            all.iter().find(|key| key.last().is_some_and(|last| last == found)).cloned()
-        };
-        let sibling = closest(wrong, siblings.keys().map(|key| &**key));
-        let meant = sibling.map(|key| [parents, &[key.to_owned()]].concat()).or_else(elsewhere);
-        match (meant, &self.place) {
-            (_, Place::Variable(name)) if is_service_link(name) => {
-                "unknown key; if Kubernetes set it for a service named relay, \
-                 enableServiceLinks: false stops that"
-                    .to_owned()
-            }
+        let parents = path.len() - 1;
+        match (meant(path, siblings), &self.place) {
             (Some(meant), Place::Variable(_)) => {
-                let name = meant.join("__").to_ascii_uppercase();
+                let name = meant.key.join("__").to_ascii_uppercase();
                 format!("unknown key; did you mean {PREFIX}{name}?")
             }
             // A neighbour is named as it stands in the file, one of another table in full.
-            (Some(meant), Place::File(_)) if sibling.is_some() => {
-                format!("unknown key; did you mean `{}`?", dotted(&meant[parents.len()..]))
+            (Some(meant), Place::File(_)) if meant.is_sibling => {
+                format!("unknown key; did you mean `{}`?", dotted(&meant.key[parents..]))
             }
-            (Some(meant), _) => format!("unknown key; did you mean `{}`?", dotted(&meant)),
+            (Some(meant), _) => format!("unknown key; did you mean `{}`?", dotted(&meant.key)),
             (None, _) => "unknown key".to_owned(),
         }
+    }
+
+    /// What is to be said of a variable that has nothing of ours but the beginning of its name: no key,
+    /// and like none. It may be anybody's, so it is no mistake.
+    pub fn stranger(&self, defaults: &Dict) -> Option<ConfigError> {
+        let Place::Variable(name) = &self.place else { return None };
+        let key = self.values.keys().find(|key| !defaults.contains_key(*key))?;
+        let path = std::slice::from_ref(key);
+        let why = match is_service_link(name) {
+            true => {
+                "; if Kubernetes set it for a service named relay, enableServiceLinks: false stops that"
+            }
+            false if meant(path, defaults).is_some() => return None,
+            false => "",
+        };
+        Some(self.error(path, format!("no key of the config, passed over{why}")))
     }
 
     /// The directory of the config file, if the layer is one.
@@ -176,6 +178,26 @@ impl Provider for Layer {
 pub fn defaults() -> Dict {
     let value = Value::serialize(Config::default()).ok().and_then(Value::into_dict);
     value.expect("a config is a table of plain values")
+}
+
+/// What a key that does not exist was meant to be.
+struct Meant {
+    key: Vec<String>,
+    /// It stands in the same table.
+    is_sibling: bool,
+}
+
+/// The key that is most like the last one of a path, of its own table first.
+fn meant(path: &[String], siblings: &Dict) -> Option<Meant> {
+    let (wrong, parents) = path.split_last()?;
+    if let Some(sibling) = closest(wrong, siblings.keys().map(|key| &**key)) {
+        let key = [parents, &[sibling.to_owned()]].concat();
+        return Some(Meant { key, is_sibling: true });
+    }
+    let all = leaves(&defaults());
+    let found = closest(wrong, all.iter().filter_map(|key| key.last().map(|s| &**s)))?;
+    let key = all.iter().find(|key| key.last().is_some_and(|last| last == found))?;
+    Some(Meant { key: key.clone(), is_sibling: false })
 }
 
 /// Removes the value at a path, or what is there instead of a table on the way to it.

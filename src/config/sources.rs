@@ -54,6 +54,7 @@ impl Layers {
         layers.extend(listen_flags(&sources.listen));
 
         let defaults = defaults();
+        layers.retain(|layer| layer.stranger(&defaults).is_none());
         layers.iter_mut().for_each(|layer| mistakes.extend(layer.prune(&defaults)));
         Ok((Layers(layers), mistakes))
     }
@@ -79,6 +80,13 @@ impl Layers {
     pub fn file_directory(&self) -> Option<&Path> {
         self.0.iter().find_map(|layer| layer.file_directory())
     }
+}
+
+/// The variables that begin as those of relay do and are none, with what is to be said of each.
+pub fn strangers(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<ConfigError> {
+    let defaults = defaults();
+    let ours = variables(environment).into_iter().flatten();
+    ours.filter_map(|layer| layer.stranger(&defaults)).collect()
 }
 
 fn file(named: Option<&Path>) -> Result<Option<Layer>, ConfigError> {

@@ -75,8 +75,8 @@ fn mistakes_elsewhere_name_the_variable_or_the_flag() {
         "environment variable RELAY_WORKERS: workers: expected a whole number from 0, \
          found the text \"many\""
     );
-    assert!(variable_error("RELAY_SERVICE_HOST", "10.0.0.1").contains("enableServiceLinks"));
-    assert!(variable_error("RELAY_", "1").contains("unknown key"));
+    // Meant for relay, though like none of its keys.
+    assert!(variable_error("RELAY_LIMITS__COLOUR", "1").ends_with("limits.colour: unknown key"));
     assert_eq!(
         set_error("limit.queue_bytes_max=1"),
         "flag --set limit.queue_bytes_max=1: limit: unknown key; did you mean `limits`?"
@@ -92,6 +92,32 @@ fn mistakes_elsewhere_name_the_variable_or_the_flag() {
         Sources { listen: vec!["ws://a:1".into(), "ws://b".into()], ..Sources::default() };
     let error = Config::load_with(&sources, []).expect_err("no port").to_string();
     assert!(error.starts_with("flag --listen ws://b: listen.1: \"ws://b\" has no port"), "{error}");
+}
+
+/// Shells and clusters have variables of such names, too.
+#[test]
+fn variables_that_are_like_no_key_are_passed_over() {
+    let strange = [
+        ("RELAY_BIN", "no key of the config, passed over"),
+        ("RELAY_URL", "no key of the config, passed over"),
+        ("RELAY_", "no key of the config, passed over"),
+        ("RELAY_SERVICE_HOST", "enableServiceLinks: false stops that"),
+        ("RELAY_PORT_8083_TCP", "enableServiceLinks: false stops that"),
+    ];
+    for (name, said) in strange {
+        load(&File::new(""), &[(name, "1")], &[]).expect(name);
+        let told = strangers([(name.into(), "1".into())]);
+        let told: Vec<_> = told.iter().map(ToString::to_string).collect();
+        assert!(
+            matches!(&told[..], [one] if one.contains(name) && one.ends_with(said)),
+            "{told:?}"
+        );
+    }
+    // Those that are keys, or should be.
+    for name in ["RELAY_WORKERS", "RELAY_WORKER", "RELAY_LIMIT__X", "RELAY_SCRIPT__SETTINGS__X"] {
+        assert_eq!(strangers([(name.into(), "1".into())]), [], "{name}");
+    }
+    assert!(variable_error("RELAY_WORKER", "1").contains("did you mean RELAY_WORKERS?"));
 }
 
 #[test]
