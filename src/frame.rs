@@ -109,6 +109,14 @@ impl Decoder {
         }
     }
 
+    /// Whether a part of a message has come in a frame whose rest has not. Not asked of raw clients.
+    pub fn is_in_message(&self) -> bool {
+        match &self.wire {
+            Wire::WebSocket(websocket) => websocket.is_in_message(),
+            Wire::Raw(_) => false,
+        }
+    }
+
     /// Whether a pause in the input (`raw.pause_ms` without a byte) would decide something.
     pub fn awaits_pause(&self) -> bool {
         match &self.wire {

@@ -71,7 +71,9 @@ pub fn log() {
 /// Bugs that tests have.
 #[cfg(test)]
 pub mod faults {
-    use super::*;
+    use std::cell::Cell;
+
+    use crate::panics::Whom;
 
     thread_local! {
         static NEXT: Cell<Option<Whom>> = const { Cell::new(None) };

@@ -191,7 +191,7 @@ impl Drive {
     /// Leaves the hub: behind all that this client has sent, and before its farewell, which waits
     /// for it as for a message. So whoever hears the farewell knows that the names are free.
     fn leave(&mut self, reason: &CloseReason) {
-        self.link.delay(false);
+        self.link.read_on();
         if let Some(membership) = self.membership.take() {
             self.link.submitted(0);
             membership.end(reason.clone());

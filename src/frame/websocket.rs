@@ -58,6 +58,12 @@ impl Decoder {
         }
     }
 
+    /// As [`super::Decoder::is_in_message`]. Between two fragments it is not: what comes there may be pings
+    /// without end.
+    pub(super) fn is_in_message(&self) -> bool {
+        self.arriving.as_ref().is_some_and(|frame| matches!(frame.opcode, OpCode::Data(_)))
+    }
+
     /// As [`super::Decoder::decode`].
     pub(super) fn decode(&mut self, input: &mut &mut [u8]) -> Result<Option<Frame>, CloseReason> {
         loop {

@@ -36,6 +36,8 @@ pub struct Link {
     awaits_decision: Cell<bool>,
     /// Whether it is not read from because it has sent more than it may.
     delayed: Cell<bool>,
+    /// And whether that is in the midst of a message.
+    delayed_in_message: Cell<bool>,
     /// Acks gathered in this turn.
     acks: Cell<usize>,
     failed_claims: Cell<u32>,
@@ -80,6 +82,7 @@ impl Link {
             aside: Cell::new(0),
             awaits_decision: Cell::new(false),
             delayed: Cell::new(false),
+            delayed_in_message: Cell::new(false),
             acks: Cell::new(0),
             failed_claims: Cell::new(0),
             turn: Cell::new(0),
@@ -147,9 +150,16 @@ impl Link {
         self.awaits_decision.set(true);
     }
 
-    /// Its reading is delayed, or goes on.
-    pub fn delay(&self, delayed: bool) {
-        self.delayed.set(delayed);
+    /// Its reading is delayed, in the midst of a message or not.
+    pub fn delay(&self, in_message: bool) {
+        self.delayed.set(true);
+        self.delayed_in_message.set(in_message);
+    }
+
+    /// Its reading goes on.
+    pub fn read_on(&self) {
+        self.delayed.set(false);
+        self.delayed_in_message.set(false);
     }
 
     pub fn is_delayed(&self) -> bool {
@@ -297,6 +307,12 @@ impl Link {
         output.ended = true;
         *self.ending.borrow_mut() = Ending::Said(CloseReason::Internal);
         self.wake();
+    }
+
+    /// Whether it would say something, were it read: while its messages wait, or the rest of one has to.
+    /// (Who is delayed has sent something, but that may be pings without end.)
+    pub(super) fn is_speaking(&self) -> bool {
+        self.undecided.get() > 0 || self.delayed_in_message.get()
     }
 
     /// Whether a ping would stand behind what is being written.

@@ -175,10 +175,9 @@ impl Shard {
     fn look_after(&self, link: &Link, listening: bool) {
         link.cut_if_stalled(self.stall_timeout);
         // Silence that may be the relay's doing is none.
-        if !listening || link.undecided() > 0 {
+        if !listening || link.is_speaking() {
             link.silence.spoke();
         }
-        // Who is delayed has sent something, but that may be pings without end.
         if link.is_delayed() || link.is_being_written() {
             link.silence.heard();
         }

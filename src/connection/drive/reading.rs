@@ -90,7 +90,7 @@ impl Drive {
         if wait.is_zero() {
             return true;
         }
-        self.link.delay(true);
+        self.link.delay(self.decoder.is_in_message());
         self.start_timer(wait);
         // Over at once only where it was hardly any.
         if self.poll_delay(cx).is_ready() {
@@ -104,7 +104,7 @@ impl Drive {
         if self.link.is_delayed() {
             ready!(self.poll_timer(cx));
             self.timer = None;
-            self.link.delay(false);
+            self.link.read_on();
         }
         Poll::Ready(())
     }

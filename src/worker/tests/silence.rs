@@ -111,18 +111,20 @@ fn a_page_that_does_not_register_has_to_send_messages() {
 /// Its reading is always delayed, and there is always more to read.
 #[test]
 fn pings_without_end_are_no_messages() {
-    staged(
-        |config| {
-            config.limits.messages_per_second_max = 1;
+    for (messages, bytes) in [(1, 0), (0, 60)] {
+        let limited = |config: &mut Config| {
+            config.limits.messages_per_second_max = messages;
             config.limits.messages_burst_max = 1;
-        },
-        async |stage| {
+            config.limits.bytes_per_second_max = bytes;
+        };
+        staged(limited, async |stage| {
             let mut page = stage.web().await;
-            page.say(frame(PING, "").repeat(1_000));
+            // Within a message that never ends, too.
+            page.say([vec![TEXT, 0x80, 0, 0, 0, 0], frame(PING, "").repeat(1_000)].concat());
             stage.settle().await;
             stage.only_after(61 * SECOND, gone_for(CloseReason::Unregistered, &page)).await;
-        },
-    );
+        });
+    }
 }
 
 /// Nor is a delay a silence that needs a ping.
