@@ -11,8 +11,9 @@ use crate::script::Intake;
 /// The worker's end of its bounded hand-over channel, and what it has taken out of it.
 pub struct Inbox {
     channel: mpsc::Receiver<Vec<Delivery>>,
-    taken: VecDeque<Vec<Delivery>>,
-    /// The texts of what was taken, in bytes.
+    /// With the bytes of their texts.
+    taken: VecDeque<(Vec<Delivery>, usize)>,
+    /// The texts of all that was taken.
     bytes: usize,
     /// Whether anything that was taken goes to many.
     broadcasts: bool,
@@ -53,7 +54,7 @@ impl Inbox {
     }
 
     fn keep(&mut self, hand_over: Vec<Delivery>, intake: &Intake) {
-        self.bytes += text_bytes(&hand_over);
+        let mut bytes = 0;
         for delivery in &hand_over {
             match delivery {
                 Delivery::Decided { bytes, .. }
@@ -63,11 +64,16 @@ impl Inbox {
                 Delivery::Aside { room: Some(bytes), aside: false, .. } => {
                     intake.take(*bytes);
                 }
-                Delivery::Broadcast { .. } | Delivery::Room { .. } => self.broadcasts = true,
+                Delivery::Send { text, .. } => bytes += text.as_bytes().len(),
+                Delivery::Broadcast { text, .. } | Delivery::Room { text, .. } => {
+                    bytes += text.as_bytes().len();
+                    self.broadcasts = true;
+                }
                 _ => {}
             }
         }
-        self.taken.push_back(hand_over);
+        self.bytes += bytes;
+        self.taken.push_back((hand_over, bytes));
     }
 
     pub fn broadcasts(&self) -> bool {
@@ -76,19 +82,9 @@ impl Inbox {
 
     /// The oldest hand-over that was taken.
     pub fn next(&mut self) -> Option<Vec<Delivery>> {
-        let next = self.taken.pop_front()?;
-        self.bytes -= text_bytes(&next);
+        let (next, bytes) = self.taken.pop_front()?;
+        self.bytes -= bytes;
         self.broadcasts &= !self.taken.is_empty();
         Some(next)
     }
-}
-
-fn text_bytes(hand_over: &[Delivery]) -> usize {
-    let texts = hand_over.iter().map(|delivery| match delivery {
-        Delivery::Send { text, .. }
-        | Delivery::Broadcast { text, .. }
-        | Delivery::Room { text, .. } => text.as_bytes().len(),
-        _ => 0,
-    });
-    texts.sum()
 }
