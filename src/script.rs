@@ -42,7 +42,7 @@ pub use clock::Clock;
 pub use engine::Engine;
 use fault::Fault;
 pub use fault::{HandlerError, LoadError};
-pub use intake::Intake;
+pub use intake::{Intake, Ticket};
 pub use outcome::{Outcome, Reload};
 pub use queue::{Event, Queue, Request};
 use rehearsal::rehearse;

@@ -17,6 +17,7 @@ use super::membership::Membership;
 use crate::close::CloseReason;
 use crate::frame::Decoder;
 use crate::hub::Link;
+use crate::script::Ticket;
 use reading::{READS_PER_TURN, give_way};
 
 /// A client that goes on reading may take its farewell, and what waits before it, for so many stall
@@ -33,6 +34,8 @@ pub struct Drive {
     timer: Option<Pin<Box<Sleep>>>,
     membership: Option<Membership>,
     allowance: Option<Box<Allowance>>,
+    /// While it waits for room in the script's queue.
+    ticket: Option<Ticket>,
     /// Answers that wait for the end of the turn.
     pongs: BytesMut,
 }
@@ -108,6 +111,7 @@ impl Drive {
     pub fn new(home: Rc<Home>, link: Rc<Link>, decoder: Decoder, membership: Membership) -> Drive {
         Drive {
             allowance: None,
+            ticket: None,
             home,
             link,
             decoder,
@@ -192,6 +196,7 @@ impl Drive {
     /// for it as for a message. So whoever hears the farewell knows that the names are free.
     fn leave(&mut self, reason: &CloseReason) {
         self.link.read_on();
+        self.ticket = None;
         if let Some(membership) = self.membership.take() {
             self.link.submitted(0);
             membership.end(reason.clone());

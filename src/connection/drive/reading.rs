@@ -26,6 +26,15 @@ pub(super) const FRAMES_PER_TURN: usize = 256;
 impl Drive {
     /// Reads, decodes and hands over until there is no input (pending) or never will be again.
     pub(super) fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        let input = self.poll_frames(cx);
+        // Room that it waited for and has no use for any more is for the next.
+        if self.ticket.take_if(|ticket| !ticket.waits()).is_some() {
+            self.home.intake.call();
+        }
+        input
+    }
+
+    fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         ready!(self.poll_delay(cx));
         let home = Rc::clone(&self.home);
         Allowance::follow(&home.config().limits, &mut self.allowance);
@@ -110,7 +119,7 @@ impl Drive {
     }
 
     /// Whether one more message may wait for the script, of this client and of this worker.
-    fn may_submit(&self, cx: &Context<'_>) -> bool {
+    fn may_submit(&mut self, cx: &Context<'_>) -> bool {
         let limits = &self.home.config().limits;
         if self.link.is_aside()
             || self.link.undecided() >= limits.undecided_messages_max
@@ -119,11 +128,7 @@ impl Drive {
             self.link.await_decision();
             return false;
         }
-        if !self.home.intake.has_room() {
-            self.home.intake.wake_when_room(cx.waker());
-            return false;
-        }
-        true
+        self.home.intake.admits(&mut self.ticket, cx.waker())
     }
 
     fn take(&mut self, frame: Frame) {
