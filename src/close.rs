@@ -32,6 +32,8 @@ pub enum CloseReason {
     Unregistered,
     /// The client claimed names of others too often.
     TooManyClaims,
+    /// Of what waits for a turn of its own, which is too much in all, the most is this client's.
+    TooMuchWaiting,
     /// There is no place for the client, for this reason (close code 1013).
     Refused(&'static str),
     /// The script closed the connection.
@@ -52,9 +54,10 @@ impl CloseReason {
             CloseReason::GoingAway | CloseReason::Unresponsive | CloseReason::Idle => 1001,
             CloseReason::Protocol(_) => 1002,
             CloseReason::NotUtf8 => 1007,
-            CloseReason::SlowConsumer | CloseReason::TooManyClaims | CloseReason::Unregistered => {
-                1008
-            }
+            CloseReason::SlowConsumer
+            | CloseReason::TooManyClaims
+            | CloseReason::TooMuchWaiting
+            | CloseReason::Unregistered => 1008,
             CloseReason::TooBig { .. } => 1009,
             CloseReason::HandlerFailed | CloseReason::Internal => 1011,
             // Try again later, in the registry of close codes. (A page's script is never told the
@@ -78,6 +81,7 @@ impl CloseReason {
             CloseReason::TooBig { bytes_max } => format!("message over {bytes_max} bytes"),
             CloseReason::SlowConsumer => "slow consumer".to_owned(),
             CloseReason::TooManyClaims => "too many claims of names in use".to_owned(),
+            CloseReason::TooMuchWaiting => "too much of it waits".to_owned(),
             CloseReason::Unresponsive => "no answer to pings".to_owned(),
             CloseReason::Idle => "idle for too long".to_owned(),
             CloseReason::Unregistered => "not registered in time".to_owned(),
@@ -100,6 +104,7 @@ impl CloseReason {
             CloseReason::TooBig { .. } => "too_big",
             CloseReason::SlowConsumer => "slow_consumer",
             CloseReason::TooManyClaims => "too_many_claims",
+            CloseReason::TooMuchWaiting => "too_much_waiting",
             CloseReason::Unresponsive => "unresponsive",
             CloseReason::Idle => "idle",
             CloseReason::Unregistered => "unregistered",
@@ -114,7 +119,9 @@ impl CloseReason {
     /// can mend is a warning. Of a bug in relay its panic has told.
     pub fn level(&self) -> Level {
         match self {
-            CloseReason::SlowConsumer | CloseReason::HandlerFailed => Level::WARN,
+            CloseReason::SlowConsumer
+            | CloseReason::TooMuchWaiting
+            | CloseReason::HandlerFailed => Level::WARN,
             _ => Level::DEBUG,
         }
     }

@@ -174,15 +174,30 @@ impl Hub {
         let client = slot.take_if(|client| client.id() == id)?;
         self.connected -= 1;
         if client.standing.replace(Standing::Gone) == Standing::Connected {
-            self.retire(&client);
-            self.begin();
-            self.claims.take_of(&client);
-            if let Some(uuid) = client.uuid() {
-                self.settle(&uuid, id);
-            }
-            self.commit();
+            self.vacate(&client);
         }
         Some(client)
+    }
+
+    /// The connection of a client has ended while what it said still waits: that is decided, with its
+    /// answers for a client that still reads, but its names do not wait for it.
+    pub fn depart(&mut self, id: SessionId) {
+        let Some(client) = self.client(id).cloned() else { return };
+        if client.is_present() {
+            client.standing.set(Standing::Departed);
+            self.vacate(&client);
+        }
+    }
+
+    /// The names of a client that has gone are free or pass to who waits for them.
+    fn vacate(&mut self, client: &Client) {
+        self.retire(client);
+        self.begin();
+        self.claims.take_of(client);
+        if let Some(uuid) = client.uuid() {
+            self.settle(&uuid, client.id());
+        }
+        self.commit();
     }
 
     /// Frees the names of a client that is closing or gone.
@@ -221,7 +236,7 @@ impl Hub {
             Address::Ident(ident) => (&self.idents, ident, false),
         };
         self.client(names.holder(name)?)
-            .filter(|client| client.is_connected() && (!registered || client.is_registered()))
+            .filter(|client| client.is_present() && (!registered || client.is_registered()))
     }
 
     /// How many web clients are registered.
@@ -256,7 +271,7 @@ impl Hub {
         uuid: &str,
         reference: Option<&str>,
     ) -> Result<(), RegisterError> {
-        if !client.is_connected() {
+        if !client.is_present() {
             return Err(RegisterError::Closing);
         }
         if client.info.kind != ClientKind::Web {
@@ -310,7 +325,7 @@ impl Hub {
 
     /// Sends to all registered web clients but one; returns to how many.
     pub fn broadcast(&mut self, text: Payload, except: Option<&Rc<Client>>) -> usize {
-        let excepted = except.filter(|c| c.is_registered() && c.is_connected());
+        let excepted = except.filter(|c| c.is_registered() && c.is_present());
         let receivers = self.registered() - usize::from(excepted.is_some());
         self.actions.push(Action::Broadcast { text, except: excepted.map(|client| client.id()) });
         receivers
@@ -319,9 +334,11 @@ impl Hub {
     /// Closes a connection after what it was sent before. Its names are free from now on.
     pub fn close(&mut self, client: &Rc<Client>, reason: CloseReason) {
         if client.is_connected() {
-            client.standing.set(Standing::Closing);
-            self.retire(client);
-            self.actions.push(Action::Close { client: Rc::clone(client), reason });
+            let before = client.standing.replace(Standing::Closing);
+            if before == Standing::Connected {
+                self.retire(client);
+            }
+            self.actions.push(Action::Close { client: Rc::clone(client), reason, before });
         }
     }
 
@@ -344,10 +361,9 @@ impl Hub {
         self.push(from, Delivery::Decided { to: from, bytes, ack });
     }
 
-    /// A message of this session waits for a turn of its own, or no longer. `room`: its bytes, where it
-    /// does so beside the script's queue.
-    pub fn put_aside(&mut self, from: SessionId, room: Option<usize>, aside: bool) {
-        self.push(from, Delivery::Aside { to: from, room, aside });
+    /// A message of this session waits for a turn of its own, beside the script's queue, or no longer.
+    pub fn put_aside(&mut self, from: SessionId, bytes: usize, aside: bool) {
+        self.push(from, Delivery::Aside { bytes, aside });
     }
 
     /// How many broadcasts have happened since the last time.

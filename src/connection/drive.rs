@@ -101,7 +101,14 @@ impl Future for Drive {
                     }
                     self.phase = Phase::Over(self.reason());
                 }
-                Phase::Over(ref reason) => return Poll::Ready(reason.clone()),
+                Phase::Over(ref reason) => {
+                    // Its slot is nobody else's while the hub knows it by that.
+                    if self.link.undecided() > 0 {
+                        self.link.await_decision();
+                        return Poll::Pending;
+                    }
+                    return Poll::Ready(reason.clone());
+                }
             }
         }
     }

@@ -29,6 +29,8 @@ pub struct Client {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     Connected,
+    /// Its connection has ended while what it said still waits: it has no names any more.
+    Departed,
     /// The relay has decided to close it: it is sent nothing more, and what it still says is ignored.
     Closing,
     /// Its connection has ended.
@@ -86,6 +88,11 @@ impl Client {
 
     /// Whether it can still be sent anything.
     pub fn is_connected(&self) -> bool {
+        matches!(self.standing.get(), Standing::Connected | Standing::Departed)
+    }
+
+    /// Whether it counts among those who are there, and has names.
+    pub(super) fn is_present(&self) -> bool {
         self.standing.get() == Standing::Connected
     }
 }

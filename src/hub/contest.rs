@@ -37,7 +37,7 @@ impl Hub {
     /// The commit of a claim: it waits, and the owner is asked, once for all who claim.
     pub(super) fn wait(&mut self, mut claim: Claim, name: &Arc<str>) {
         let by = Rc::clone(&claim.by);
-        if !by.is_connected() {
+        if !by.is_present() {
             return;
         }
         if by.claimed.borrow().as_ref() == Some(name) {

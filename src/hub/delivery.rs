@@ -36,9 +36,9 @@ pub enum Delivery {
     /// A message of this session is decided: its room in the script's queue is free again, and
     /// its sender is told with a `next`, unless it is being closed.
     Decided { to: SessionId, bytes: usize, ack: bool },
-    /// A message of this session waits for a turn of its own, and its sender is not read from; or no
-    /// longer. `room`: its bytes in the script's queue, where its room is free meanwhile.
-    Aside { to: SessionId, room: Option<usize>, aside: bool },
+    /// A message of so many bytes waits for a turn of its own, and its room in the script's queue is
+    /// free meanwhile; or no longer.
+    Aside { bytes: usize, aside: bool },
     /// The `next` that was held back when its message was decided.
     Ack { to: SessionId },
     /// One message for one client.

@@ -30,8 +30,6 @@ pub struct Link {
     /// Messages of this client that wait for the script's decision.
     undecided: Cell<usize>,
     undecided_bytes: Cell<usize>,
-    /// How many of them wait for a turn of their own.
-    aside: Cell<usize>,
     /// Whether its task has stopped until one of them is decided.
     awaits_decision: Cell<bool>,
     /// Whether it is not read from because it has sent more than it may.
@@ -79,7 +77,6 @@ impl Link {
             silence: Silence::default(),
             undecided: Cell::new(0),
             undecided_bytes: Cell::new(0),
-            aside: Cell::new(0),
             awaits_decision: Cell::new(false),
             delayed: Cell::new(false),
             delayed_in_message: Cell::new(false),
@@ -138,11 +135,6 @@ impl Link {
 
     pub fn undecided_bytes(&self) -> usize {
         self.undecided_bytes.get()
-    }
-
-    /// Whether any of them waits for a turn of its own: what came behind it would wait there, too.
-    pub fn is_aside(&self) -> bool {
-        self.aside.get() > 0
     }
 
     /// Has the task woken by the next decision.
@@ -237,12 +229,6 @@ impl Link {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
-    }
-
-    /// A message of this client waits for a turn of its own, or its decision comes.
-    pub(super) fn put_aside(&self, aside: bool) {
-        let count = self.aside.get();
-        self.aside.set(if aside { count + 1 } else { count.saturating_sub(1) });
     }
 
     pub(super) fn decided(&self, bytes: usize) {

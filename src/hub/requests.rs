@@ -14,7 +14,7 @@ use crate::session::ClientKind;
 impl Hub {
     /// Puts a web client, registered or not, into a room. `false` where it is in there already.
     pub fn join(&mut self, client: &Rc<Client>, room: &str) -> Result<bool, JoinError> {
-        if !client.is_connected() {
+        if !client.is_present() {
             return Err(JoinError::Closing);
         }
         if client.info.kind != ClientKind::Web {
@@ -38,7 +38,7 @@ impl Hub {
 
     /// Takes a client out of a room; `false` where it was not in there.
     pub fn leave(&mut self, client: &Rc<Client>, room: &str) -> bool {
-        if !client.is_connected() {
+        if !client.is_present() {
             return false;
         }
         let place = client.rooms.borrow().iter().position(|joined| **joined == *room);
@@ -61,7 +61,7 @@ impl Hub {
         text: Payload,
         except: Option<&Rc<Client>>,
     ) -> usize {
-        let except = except.filter(|client| client.is_connected() && client.is_in(room));
+        let except = except.filter(|client| client.is_present() && client.is_in(room));
         let receivers = self.rooms.count(room) - usize::from(except.is_some());
         let members = self.rooms.members(room);
         // With nobody to receive it, it is no action: an empty room costs nothing.

@@ -237,12 +237,8 @@ impl Shard {
     pub fn apply(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::Decided { to, bytes, ack } => self.decided(to, bytes, ack),
-            // The room is the worker's matter.
-            Delivery::Aside { to, aside, .. } => {
-                if let Some(link) = self.link(to) {
-                    link.put_aside(aside);
-                }
-            }
+            // The worker's matter.
+            Delivery::Aside { .. } => {}
             Delivery::Ack { to } => self.acknowledge(to),
             Delivery::Send { to, text } => {
                 if let Some(link) = self.open_link(to) {

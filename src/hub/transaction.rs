@@ -23,7 +23,7 @@ pub(super) enum Action {
     Claim { claim: Claim, name: Arc<str> },
     ClaimFailed { client: Rc<Client> },
     Ack { client: Rc<Client> },
-    Close { client: Rc<Client>, reason: CloseReason },
+    Close { client: Rc<Client>, reason: CloseReason, before: Standing },
 }
 
 impl Hub {
@@ -76,11 +76,13 @@ impl Hub {
                         self.close(&client, CloseReason::TooManyClaims);
                     }
                 }
-                Action::Close { client, reason } => {
+                Action::Close { client, reason, before } => {
                     let to = client.id();
                     self.push(to, Delivery::Close { to, reason });
-                    self.claims.take_of(&client);
-                    left.extend(client.uuid().map(|uuid| (uuid, to)));
+                    if before == Standing::Connected {
+                        self.claims.take_of(&client);
+                        left.extend(client.uuid().map(|uuid| (uuid, to)));
+                    }
                 }
             }
         }
@@ -98,7 +100,10 @@ impl Hub {
                 Action::Register { client, uuid, before } => {
                     self.unregister(&client, &uuid, before)
                 }
-                Action::Close { client, .. } => self.reinstate(&client),
+                Action::Close { client, before: Standing::Connected, .. } => {
+                    self.reinstate(&client);
+                }
+                Action::Close { client, before, .. } => client.standing.set(before),
                 Action::Join { client, room } => {
                     self.rooms.exit(&room, client.id());
                     client.rooms.borrow_mut().pop();

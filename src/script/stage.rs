@@ -189,9 +189,8 @@ pub fn told(delivery: &Delivery) -> String {
                 .collect();
             format!("{} < {}", to.join("+"), utf8(text.as_bytes()))
         }
-        Delivery::Aside { to, room: None, aside } => format!("{} held {aside}", to.serial),
-        Delivery::Aside { aside: true, .. } => "put aside".to_owned(),
-        Delivery::Aside { aside: false, .. } => "again".to_owned(),
+        Delivery::Aside { bytes, aside: true } => format!("aside {bytes}"),
+        Delivery::Aside { bytes, aside: false } => format!("again {bytes}"),
         Delivery::Register { to, uuid } => format!("{} is {uuid}", to.serial),
         Delivery::Close { to, reason } => {
             format!("{} closed {} {}", to.serial, reason.code(), reason.text())

@@ -17,22 +17,27 @@ pub struct Terms {
     pub broadcasts: BroadcastLimits,
 }
 
-/// How many broadcasts are allowed, and how much may wait for them.
-#[derive(Clone, Copy, Debug, Default)]
+/// How many broadcasts are allowed, and how much may wait for them or for another turn of its own.
+#[derive(Clone, Copy, Debug)]
 pub struct BroadcastLimits {
     /// 0: as many as there are.
     pub per_second_max: usize,
-    /// What waits within these takes no room in the script's queue: else those who wait would soon
-    /// take all of it, and nobody would be read from.
-    pub aside_messages_max: usize,
+    /// What waits so takes no room in the script's queue, or nobody would be read from. In all it may
+    /// take as much again.
     pub aside_bytes_max: usize,
+}
+
+impl Default for BroadcastLimits {
+    /// None.
+    fn default() -> BroadcastLimits {
+        BroadcastLimits { per_second_max: 0, aside_bytes_max: usize::MAX }
+    }
 }
 
 impl From<&Limits> for BroadcastLimits {
     fn from(limits: &Limits) -> BroadcastLimits {
         BroadcastLimits {
             per_second_max: limits.broadcasts_per_second_max,
-            aside_messages_max: limits.script_queue_messages_max,
             aside_bytes_max: limits.script_queue_bytes_max,
         }
     }

@@ -76,7 +76,7 @@ pub struct ScriptThread {
     hub: Rc<RefCell<Hub>>,
     engine: Engine,
     loader: Loader,
-    lane: Lane<Event>,
+    lane: Lane,
     broadcasts: Broadcasts,
     /// Of the running generation.
     strikes: Strikes,
@@ -98,13 +98,14 @@ impl ScriptThread {
         let hub = Rc::new(RefCell::new(Hub::new(setup.workers.len(), terms.hub)));
         let loader = Loader::new(&terms, Rc::clone(&hub), setup.clock)?;
         let engine = loader.load(&setup.source, 1, false)?;
-        let broadcasts = Broadcasts::new(terms.broadcasts, loader.clock.now());
+        let (lane, now) = (Lane::new(&hub), loader.clock.now());
+        let broadcasts = Broadcasts::new(terms.broadcasts, &hub, now);
         let status = Status { generation: 1, hash: setup.source.hash(), rejected: None };
         let thread = ScriptThread {
             hub,
             engine,
             loader,
-            lane: Lane::default(),
+            lane,
             broadcasts,
             strikes: Strikes::default(),
             failures: Repeats::default(),
@@ -186,10 +187,11 @@ impl ScriptThread {
                 self.decide_now(&mut pace, event);
             }
             for event in events.drain(..events.len().min(EVENTS_PER_HAND_OVER)) {
-                if let Some(event) = self.lane.keep(event.client(), event) {
+                if let Some(event) = self.lane.keep(event) {
                     self.decide_at(&mut pace, event);
                 }
             }
+            self.bound_lanes();
             self.hand_over();
             if events.is_empty() {
                 return;

@@ -57,13 +57,10 @@ impl Inbox {
         let mut bytes = 0;
         for delivery in &hand_over {
             match delivery {
-                Delivery::Decided { bytes, .. }
-                | Delivery::Aside { room: Some(bytes), aside: true, .. } => {
+                Delivery::Decided { bytes, .. } | Delivery::Aside { bytes, aside: true } => {
                     intake.give_back(*bytes);
                 }
-                Delivery::Aside { room: Some(bytes), aside: false, .. } => {
-                    intake.take(*bytes);
-                }
+                Delivery::Aside { bytes, aside: false } => intake.take(*bytes),
                 Delivery::Send { text, .. } => bytes += text.as_bytes().len(),
                 Delivery::Broadcast { text, .. } | Delivery::Room { text, .. } => {
                     bytes += text.as_bytes().len();

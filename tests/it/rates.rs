@@ -1,9 +1,10 @@
 //! Limits on rates: who sends more than it may is slowed down, loses nothing, and slows nobody else.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::{Client, Transport};
 use crate::harness::Setup;
+use crate::wire::{Frame, PING, PONG, Wire};
 
 const ALL: [Transport; 4] = [Transport::Ws, Transport::Wss, Transport::Tcp, Transport::Ssl];
 
@@ -134,5 +135,86 @@ fn broadcasts_are_limited_in_all_and_their_senders_alone_wait() {
         // What another one broadcasts counts together with that.
         let before = heard_before_another(&mut two, &mut page, &texts).await;
         assert!(before < texts.len(), "expected no burst: {before}");
+    });
+}
+
+/// What 300 clients broadcast at one moment is more than the script's queue has room for, and than
+/// once as much. Each of them is read from up to what one client may have undecided, behind which it
+/// pings; and who broadcasts nothing is answered meanwhile.
+#[test]
+fn a_crowd_whose_broadcasts_wait_keeps_nobody_from_being_read() {
+    Setup::new().set("limits.broadcasts_per_second_max=1").run(async |relay| {
+        let (mut echoing, mut page) =
+            (relay.backend(Transport::Tcp).await, relay.web(Transport::Ws, "/web").await);
+        let mut crowd = Vec::new();
+        for _ in 0..300 {
+            let mut one = Wire::web(relay, Transport::Ws, "/").await;
+            let texts = numbered(63, 0).iter().flat_map(|text| Frame::text(text).bytes()).collect();
+            one.write(&[texts, Frame::new(PING, "all").bytes()].concat()).await;
+            crowd.push(one);
+        }
+        for one in &mut crowd {
+            while one.frame().await.expect("a pong").first != 0x80 | PONG {}
+        }
+        page.hears(r#"{"n":0,"x":""}"#).await;
+        for n in 0..10 {
+            let echo = json!({ "opcode": "echo", "n": n }).to_string();
+            echoing.send(&echo).await;
+            echoing.acked("").await;
+            echoing.hears(echo.as_str()).await;
+        }
+    });
+}
+
+/// However it ends. What it said is still for everybody.
+#[test]
+fn the_name_of_a_client_that_has_gone_does_not_wait_for_its_broadcasts() {
+    for closes in [true, false] {
+        let setup = Setup::new().set("limits.broadcasts_per_second_max=2");
+        setup.run(async |relay| {
+            let mut other = relay.web(Transport::Ws, "/web").await;
+            let mut page = relay.web_named(Transport::Ws, "page").await;
+            let texts = numbered(40, 0);
+            page.send_together(&texts.iter().map(String::as_str).collect::<Vec<_>>()).await;
+            other.hears(texts[0].as_str()).await;
+            match closes {
+                true => page.close(Some(1000)).await,
+                false => drop(page),
+            }
+            // Whether its claim waits for the end of the other one or comes behind it.
+            let mut again = relay.web(Transport::Ws, "/").await;
+            again.send_together(&[r#"{"opcode":"uuid","message":"page"}"#, MARK]).await;
+            let (named, mut others) = (crate::client::next("page"), 0);
+            while serde_json::from_slice::<Value>(&again.hears_text().await).ok()
+                != Some(named.clone())
+            {
+                others += 1;
+                assert!(others < texts.len(), "expected the name first");
+            }
+            relay.ask_to_stop();
+            for text in &texts[1..] {
+                other.hears(text.as_str()).await;
+            }
+            other.expect_close(1001).await;
+        });
+    }
+}
+
+#[test]
+fn whose_broadcasts_take_the_most_of_too_much_is_closed() {
+    let setup = Setup::new().set("limits.broadcasts_per_second_max=1");
+    let setup = setup.set("limits.message_bytes_max=65536");
+    setup.set("limits.script_queue_bytes_max=262144").run(async |relay| {
+        let mut other = relay.web(Transport::Ws, "/web").await;
+        let (mut one, mut large) =
+            (relay.web(Transport::Ws, "/").await, relay.web(Transport::Ws, "/").await);
+        let texts = numbered(3, 0);
+        one.send_together(&texts.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        other.hears(texts[0].as_str()).await;
+        let text = json!({ "x": "x".repeat(65_000) }).to_string();
+        large.send_together(&[text.as_str(); 5]).await;
+        large.expect_close(1008).await;
+        other.hears(texts[1].as_str()).await;
+        other.hears(texts[2].as_str()).await;
     });
 }

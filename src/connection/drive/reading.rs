@@ -121,8 +121,7 @@ impl Drive {
     /// Whether one more message may wait for the script, of this client and of this worker.
     fn may_submit(&mut self, cx: &Context<'_>) -> bool {
         let limits = &self.home.config().limits;
-        if self.link.is_aside()
-            || self.link.undecided() >= limits.undecided_messages_max
+        if self.link.undecided() >= limits.undecided_messages_max
             || self.link.undecided_bytes() >= limits.undecided_bytes_max
         {
             self.link.await_decision();

@@ -89,34 +89,6 @@ fn a_flood_that_needs_no_decision_is_read_in_turns() {
     assert!(turns(&frame(0x81, b"{}")) <= 2);
 }
 
-/// Whose message waits for a turn of its own is read again when that has come.
-#[test]
-fn who_has_a_message_aside_is_not_read_from() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime").block_on(async {
-        let (mut peer, link, mut drive) = connected(Config::default()).await;
-        let home = Rc::clone(&drive.home);
-        let aside = |aside| Delivery::Aside { to: link.id, room: None, aside };
-        let read = async |drive: &mut Drive, count: usize| {
-            poll_fn(|cx| {
-                assert!(Pin::new(&mut *drive).poll(cx).is_pending());
-                if link.undecided() == count { Poll::Ready(()) } else { Poll::Pending }
-            })
-            .await;
-        };
-        peer.write_all(&frame(0x81, b"{}")).await.expect("room in the kernel");
-        read(&mut drive, 1).await;
-        home.shard.borrow_mut().apply(aside(true));
-        peer.write_all(&frame(0x81, b"{}")).await.expect("room in the kernel");
-        for _ in 0..3 {
-            read(&mut drive, 1).await;
-            tokio::task::yield_now().await;
-        }
-        home.shard.borrow_mut().apply(aside(false));
-        read(&mut drive, 2).await;
-    });
-}
-
 /// What arrives for others is noticed after a turn, not after as many as tokio takes in a row.
 #[test]
 fn who_gives_way_lets_the_sockets_be_asked() {
@@ -184,5 +156,38 @@ fn who_is_cut_while_it_closes_has_no_more_time_than_another() {
         assert!(matches!(drive.phase, Phase::Parting(CloseReason::SlowConsumer, 0)));
         let deadline = drive.timer.as_ref().expect("it runs").deadline();
         assert!(deadline <= tokio::time::Instant::now() + config.limits.linger_timeout);
+    });
+}
+
+/// Its messages may wait for longer than its farewell, and its slot would go to another client.
+#[test]
+fn who_is_closed_keeps_its_seat_until_all_that_it_said_is_decided() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let (mut peer, link, mut drive) = connected(Config::default()).await;
+        let home = Rc::clone(&drive.home);
+        peer.write_all(&frame(0x81, b"{}")).await.expect("room in the kernel");
+        poll_fn(|cx| {
+            assert!(Pin::new(&mut drive).poll(cx).is_pending());
+            if link.undecided() > 0 { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        let close = Delivery::Close { to: link.id, reason: CloseReason::Quit };
+        home.shard.borrow_mut().apply(close);
+        home.shard.borrow_mut().flush();
+        drop(peer);
+        poll_fn(|cx| {
+            assert!(Pin::new(&mut drive).poll(cx).is_pending());
+            if matches!(drive.phase, Phase::Over(_)) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        // Its message, then its end.
+        for left in [1, 0] {
+            assert!(link.undecided() > left);
+            poll_once(&mut drive).await;
+            let decided = Delivery::Decided { to: link.id, bytes: 2 * left, ack: false };
+            home.shard.borrow_mut().apply(decided);
+        }
+        assert_eq!(drive.await, CloseReason::Quit);
     });
 }

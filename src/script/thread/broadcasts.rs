@@ -2,14 +2,16 @@
 //!
 //! Which messages broadcast is known by their handler, once it has done so. So they wait before
 //! their handler is called, and nothing has to be undone; with each waits what its sender said after
-//! it, and nobody else: its worker stops reading it, so that what waits is only what was read by then,
-//! and a few senders do not take all room in the queue. What a hook or a timer broadcasts counts too, though it does not wait.
+//! it, and nobody else. What a hook or a timer broadcasts counts too, though it does not wait.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::ScriptThread;
 use super::lane::Lane;
+use crate::hub::Hub;
 use crate::rate::Bucket;
 use crate::script::queue::Event;
 use crate::script::terms::BroadcastLimits;
@@ -23,27 +25,17 @@ pub struct Broadcasts {
     bucket: Option<Bucket>,
     /// The handlers of the running generation that have broadcast.
     handlers: HashSet<String>,
-    waiting: Lane<Waits>,
-    aside_messages: usize,
-    aside_bytes: usize,
+    pub(super) waiting: Lane,
     told: Option<Instant>,
 }
 
-struct Waits {
-    event: Event,
-    /// Its bytes, where its room in the script's queue was given back.
-    room: Option<usize>,
-}
-
 impl Broadcasts {
-    pub fn new(limits: BroadcastLimits, now: Instant) -> Broadcasts {
+    pub fn new(limits: BroadcastLimits, hub: &Rc<RefCell<Hub>>, now: Instant) -> Broadcasts {
         Broadcasts {
             limits,
             bucket: Bucket::new(limits.per_second_max, limits.per_second_max, now),
             handlers: HashSet::new(),
-            waiting: Lane::default(),
-            aside_messages: 0,
-            aside_bytes: 0,
+            waiting: Lane::new(hub),
             told: None,
         }
     }
@@ -79,17 +71,6 @@ impl Broadcasts {
         self.bucket.map_or(Duration::ZERO, |bucket| bucket.wait(now))
     }
 
-    /// One more waits: its bytes, if its room is to be given back.
-    fn put_aside(&mut self, bytes: usize) -> Option<usize> {
-        let aside = self.aside_messages < self.limits.aside_messages_max
-            && self.aside_bytes + bytes <= self.limits.aside_bytes_max;
-        if aside {
-            self.aside_messages += 1;
-            self.aside_bytes += bytes;
-        }
-        aside.then_some(bytes)
-    }
-
     fn tell(&mut self, now: Instant) {
         if self.told.is_none_or(|told| now.saturating_duration_since(told) >= TOLD_EVERY) {
             self.told = Some(now);
@@ -117,9 +98,7 @@ impl ScriptThread {
             self.broadcasts.tell(now);
             self.broadcasts.waiting.put(client);
         }
-        let room = self.broadcasts.put_aside(event.bytes());
-        self.hub.borrow_mut().put_aside(client, room, true);
-        self.broadcasts.waiting.keep(client, Waits { event, room }).map(|waits| waits.event)
+        self.broadcasts.waiting.keep(event)
     }
 
     /// What has waited and may be decided now.
@@ -128,13 +107,7 @@ impl ScriptThread {
         if self.broadcasts.waiting.is_empty() || !self.broadcasts.wait(now).is_zero() {
             return None;
         }
-        let Waits { event, room } = self.broadcasts.waiting.next()?;
-        if let Some(bytes) = room {
-            self.broadcasts.aside_messages -= 1;
-            self.broadcasts.aside_bytes -= bytes;
-        }
-        self.hub.borrow_mut().put_aside(event.client(), room, false);
-        Some(event)
+        self.broadcasts.waiting.next()
     }
 
     fn would_broadcast(&self, event: &Event) -> bool {

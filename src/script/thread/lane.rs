@@ -1,13 +1,24 @@
-//! Clients whose messages take long wait behind all others.
+//! Events that wait for a turn of their own, so that their sender waits and nobody else.
 //!
 //! A client may have as many messages undecided as its share of the queue holds. Were they decided one
 //! after the other, a handler that takes 30 ms, which is no reason to kill it, would cost everybody
-//! else two seconds. So the events of such a client go to the lane, of which one is decided in each
-//! turn. Its own order stays, and the order of decisions is still the one order for everybody.
+//! else two seconds. So the events of such a client go to a lane, of which one is decided in each
+//! turn; what would broadcast too much goes to another (`broadcasts`). Its own order stays, and the
+//! order of decisions is still the one order for everybody.
+//!
+//! What is in a lane has its room in the script's queue back, or those who wait would take all of it
+//! and nobody would be read from. It is bounded all the same: for each client by what it may have
+//! undecided, and in all by `aside_bytes_max`.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::ScriptThread;
+use crate::close::CloseReason;
+use crate::hub::Hub;
+use crate::script::queue::Event;
 use crate::session::SessionId;
 
 /// A message that takes this long puts its sender into the lane: a thousand times what most take.
@@ -17,20 +28,27 @@ const EVENTS_PER_LOOK: usize = 4;
 
 /// What waits: for each client in its order, and one client after the other, so that one with many
 /// does not keep those with few.
-pub struct Lane<T> {
+pub struct Lane {
+    hub: Rc<RefCell<Hub>>,
     /// Whose further events go here, and what of each waits.
-    clients: HashMap<SessionId, VecDeque<T>>,
+    clients: HashMap<SessionId, Held>,
     /// Those of whom anything waits.
     turns: VecDeque<SessionId>,
+    bytes: usize,
 }
 
-impl<T> Default for Lane<T> {
-    fn default() -> Lane<T> {
-        Lane { clients: HashMap::new(), turns: VecDeque::new() }
+#[derive(Default)]
+struct Held {
+    events: VecDeque<Event>,
+    bytes: usize,
+}
+
+impl Lane {
+    pub fn new(hub: &Rc<RefCell<Hub>>) -> Lane {
+        let (clients, turns) = (HashMap::new(), VecDeque::new());
+        Lane { hub: Rc::clone(hub), clients, turns, bytes: 0 }
     }
-}
 
-impl<T> Lane<T> {
     /// What comes of this client waits from now on.
     pub fn put(&mut self, client: SessionId) {
         self.clients.entry(client).or_default();
@@ -40,29 +58,53 @@ impl<T> Lane<T> {
         !self.clients.is_empty() && self.clients.contains_key(&client)
     }
 
-    /// Keeps what comes of a client in the lane; gives it back for another.
-    pub fn keep(&mut self, client: SessionId, what: T) -> Option<T> {
+    /// Keeps an event of a client in the lane; gives it back for another. The end of a client waits
+    /// behind what it said, but its names do not.
+    pub fn keep(&mut self, event: Event) -> Option<Event> {
         if self.clients.is_empty() {
-            return Some(what);
+            return Some(event);
         }
-        let Some(waiting) = self.clients.get_mut(&client) else { return Some(what) };
-        if waiting.is_empty() {
+        let client = event.client();
+        let Some(held) = self.clients.get_mut(&client) else { return Some(event) };
+        let mut hub = self.hub.borrow_mut();
+        hub.put_aside(client, event.bytes(), true);
+        if matches!(event, Event::Disconnected { .. }) {
+            hub.depart(client);
+        }
+        if held.events.is_empty() {
             self.turns.push_back(client);
         }
-        waiting.push_back(what);
+        held.bytes += weight(&event);
+        self.bytes += weight(&event);
+        held.events.push_back(event);
         None
     }
 
     /// What is next. With the last of it a client has left the lane.
-    pub fn next(&mut self) -> Option<T> {
+    pub fn next(&mut self) -> Option<Event> {
         let client = self.turns.pop_front()?;
-        let waiting = self.clients.get_mut(&client)?;
-        let what = waiting.pop_front();
-        match waiting.is_empty() {
+        let held = self.clients.get_mut(&client)?;
+        let event = held.events.pop_front()?;
+        held.bytes -= weight(&event);
+        self.bytes -= weight(&event);
+        match held.events.is_empty() {
             true => drop(self.clients.remove(&client)),
             false => self.turns.push_back(client),
         }
-        what
+        self.hub.borrow_mut().put_aside(client, event.bytes(), false);
+        Some(event)
+    }
+
+    /// Takes the client out of whom the most waits, with all of it.
+    fn take_largest(&mut self) -> Option<(SessionId, VecDeque<Event>)> {
+        let (client, _) = self.clients.iter().max_by_key(|(_, held)| held.bytes)?;
+        let client = *client;
+        let held = self.clients.remove(&client)?;
+        self.turns.retain(|turn| *turn != client);
+        self.bytes -= held.bytes;
+        let mut hub = self.hub.borrow_mut();
+        held.events.iter().for_each(|event| hub.put_aside(client, event.bytes(), false));
+        Some((client, held.events))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -70,6 +112,34 @@ impl<T> Lane<T> {
     }
 }
 
+/// What an event takes in memory, about.
+fn weight(event: &Event) -> usize {
+    size_of::<Event>() + event.bytes()
+}
+
+impl ScriptThread {
+    /// While more waits in the lanes than all may have there, ends the client of whom the most does,
+    /// and what it said is dropped. To be called before a hand-over: that is what gives the room back.
+    pub(super) fn bound_lanes(&mut self) {
+        let bytes_max = self.terms.broadcasts.aside_bytes_max;
+        loop {
+            let (slow, broadcasts) = (&mut self.lane, &mut self.broadcasts.waiting);
+            // One that is alone is bounded by what it may have undecided.
+            let alone = slow.turns.len() + broadcasts.turns.len() <= 1;
+            if alone || slow.bytes + broadcasts.bytes <= bytes_max {
+                return;
+            }
+            let fuller = if slow.bytes > broadcasts.bytes { slow } else { broadcasts };
+            let Some((client, events)) = fuller.take_largest() else { return };
+            if let Some(client) = self.client(client) {
+                self.act(|hub| hub.close(&client, CloseReason::TooMuchWaiting));
+            }
+            for event in events {
+                self.confined(|thread| thread.decide(event));
+            }
+        }
+    }
+}
 /// Notices which events take long, at the price of a look at the clock for some of them.
 pub struct Pace {
     last: Instant,
@@ -104,38 +174,73 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::script::stage::info;
+    use crate::script::stage::{LIMITS, info, told};
     use crate::session::ClientKind;
 
     fn id(serial: u64) -> SessionId {
         info(serial, ClientKind::Web, "/", None).id
     }
 
+    /// An event that can be told from others.
+    fn says(serial: u64, bytes: usize) -> Event {
+        Event::Refused { from: id(serial), bytes, code: "", text: String::new() }
+    }
+
+    fn lane() -> Lane {
+        Lane::new(&Rc::new(RefCell::new(Hub::new(1, LIMITS))))
+    }
+
+    fn keep(lane: &mut Lane, serial: u64, bytes: usize) -> Option<usize> {
+        lane.keep(says(serial, bytes)).map(|event| event.bytes())
+    }
+
+    fn next(lane: &mut Lane) -> Option<usize> {
+        lane.next().map(|event| event.bytes())
+    }
+
     #[test]
     fn a_client_in_the_lane_keeps_its_order_and_leaves_with_its_last_event() {
-        let mut lane = Lane::default();
-        let (one, other) = (id(1), id(2));
-        assert_eq!(lane.keep(one, 10), Some(10));
-        lane.put(one);
-        assert_eq!(lane.keep(one, 11), None);
-        assert_eq!(lane.keep(other, 20), Some(20));
-        assert_eq!(lane.keep(one, 12), None);
-        assert_eq!(lane.next(), Some(11));
-        assert_eq!(lane.keep(one, 13), None);
-        assert_eq!(lane.next(), Some(12));
-        assert_eq!(lane.next(), Some(13));
-        assert!(lane.is_empty() && lane.next().is_none());
-        assert_eq!(lane.keep(one, 14), Some(14));
+        let mut lane = lane();
+        assert_eq!(keep(&mut lane, 1, 10), Some(10));
+        lane.put(id(1));
+        assert_eq!(keep(&mut lane, 1, 11), None);
+        assert_eq!(keep(&mut lane, 2, 20), Some(20));
+        assert_eq!(keep(&mut lane, 1, 12), None);
+        assert_eq!(next(&mut lane), Some(11));
+        assert_eq!(keep(&mut lane, 1, 13), None);
+        assert_eq!([next(&mut lane), next(&mut lane), next(&mut lane)], [Some(12), Some(13), None]);
+        assert!(lane.is_empty() && lane.bytes == 0);
+        assert_eq!(keep(&mut lane, 1, 14), Some(14));
     }
 
     #[test]
     fn clients_in_the_lane_take_turns() {
-        let mut lane = Lane::default();
+        let mut lane = lane();
         for (client, what) in [(1, 10), (1, 11), (1, 12), (2, 20), (3, 30), (3, 31)] {
             lane.put(id(client));
-            assert_eq!(lane.keep(id(client), what), None);
+            assert_eq!(keep(&mut lane, client, what), None);
         }
-        let order: Vec<_> = std::iter::from_fn(|| lane.next()).collect();
+        let order: Vec<_> = std::iter::from_fn(|| next(&mut lane)).collect();
         assert_eq!(order, [10, 20, 30, 11, 31, 12]);
+    }
+
+    #[test]
+    fn what_is_in_the_lane_takes_no_room_in_the_queue_and_the_most_of_it_can_be_taken_out() {
+        let mut lane = lane();
+        for (client, what) in [(1, 10), (2, 20), (2, 21), (3, 30)] {
+            lane.put(id(client));
+            keep(&mut lane, client, what);
+        }
+        let took = |lane: &Lane| {
+            let deliveries = lane.hub.borrow_mut().take_deliveries(0);
+            deliveries.iter().map(told).collect::<Vec<_>>()
+        };
+        assert_eq!(took(&lane), ["aside 10", "aside 20", "aside 21", "aside 30"]);
+        let (client, events) = lane.take_largest().expect("somebody");
+        assert_eq!((client, events.len()), (id(2), 2));
+        assert_eq!(took(&lane), ["again 20", "again 21"]);
+        assert_eq!([next(&mut lane), next(&mut lane), next(&mut lane)], [Some(10), Some(30), None]);
+        assert_eq!(took(&lane), ["again 10", "again 30"]);
+        assert_eq!(lane.bytes, 0);
     }
 }

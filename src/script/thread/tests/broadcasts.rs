@@ -9,10 +9,10 @@ const SCRIPT: &str = "
     function opcodes.tick(client, msg) relay.after(0.01, function() relay.broadcast('t') end) end
     function on.default(client, msg) client:send(msg) end";
 
-fn limited(name: &str, per_second_max: usize, aside_messages_max: usize) -> Room {
-    let limits = BroadcastLimits { per_second_max, aside_messages_max, aside_bytes_max: 1_000 };
-    let mut room = Room::new(name, SCRIPT);
-    room.thread.broadcasts = Broadcasts::new(limits, room.clock.now());
+fn limited(name: &str, per_second_max: usize, script: &str) -> Room {
+    let limits = BroadcastLimits { per_second_max, ..BroadcastLimits::default() };
+    let mut room = Room::new(name, &[SCRIPT, script].join("\n"));
+    room.thread.broadcasts.set_limits(limits, room.clock.now());
     let events = (1..5).map(connected);
     room.decide(events);
     room
@@ -40,7 +40,7 @@ impl Room {
 
 #[test]
 fn what_would_broadcast_too_much_waits_for_its_turn() {
-    let mut room = limited("broadcasts", 2, 100);
+    let mut room = limited("broadcasts", 2, "");
     // The burst; whoever it was.
     assert_eq!(broadcast(&room.decide([say(1, 10), say(2, 20)])), [10, 20]);
     let took = room.decide([say(1, 11), say(1, 12), say(2, 21), say(3, 30), say(1, 13)]);
@@ -58,11 +58,10 @@ fn what_would_broadcast_too_much_waits_for_its_turn() {
 
 #[test]
 fn nobody_else_waits_and_the_sender_keeps_its_order() {
-    let mut room = limited("broadcasts-others", 1, 100);
+    let mut room = limited("broadcasts-others", 1, "");
     room.decide([say(1, 10)]);
     let took = room.decide([say(1, 11), says(1, r#"{"x":1}"#), says(2, r#"{"x":2}"#)]);
-    let aside = |took: &[String]| took.iter().filter(|told| told.contains("aside")).count();
-    assert_eq!(aside(&took), 2, "{took:?}");
+    assert_eq!(took[..2], ["aside 23", "aside 7"]);
     assert!(took.ends_with(&["2 next".to_owned(), r#"2 < {"x":2}"#.to_owned()]), "{took:?}");
     let took = room.after(1_000);
     assert_eq!(broadcast(&took), [11]);
@@ -73,30 +72,88 @@ fn nobody_else_waits_and_the_sender_keeps_its_order() {
     assert_eq!(took, ["1 next", r#"1 < {"x":3}"#]);
 }
 
-/// With room beside the queue or without: else those who wait would take all that is in it.
+fn gone(serial: u64) -> Event {
+    Event::Disconnected { id: id(serial), reason: CloseReason::EndOfStream }
+}
+
+/// It has no names any more, but what it said is decided, answers included, and its end behind that.
 #[test]
-fn who_has_to_wait_is_not_read_from_until_all_of_it_is_decided() {
-    let mut room = limited("broadcasts-unread", 1, 1);
-    room.decide([say(1, 10)]);
-    assert_eq!(room.decide([say(2, 20), say(3, 30)]), ["put aside", "3 held true"]);
-    assert_eq!(room.after(1_000)[0], "again");
-    assert_eq!(room.after(1_000)[0], "3 held false");
+fn its_end_waits_behind_what_a_client_has_sent_and_its_names_do_not() {
+    let name = "function opcodes.name(client) client:send(tostring(client:register('page'))) end
+        function opcodes.of(client) client:send(client.uuid .. tostring(client:join('r'))) end
+        function opcodes.but(client, msg) relay.broadcast(msg, {except = client}) end
+        function on.disconnect(client) relay.broadcast({gone = client.uuid}) end";
+    let (name_it, of) = (r#"{"opcode":"name"}"#, r#"{"opcode":"of"}"#);
+    let mut room = limited("broadcasts-end", 1, name);
+    room.decide([says(1, name_it), say(1, 10)]);
+    let took = room.decide([
+        say(1, 11),
+        says(1, name_it),
+        says(1, of),
+        says(1, r#"{"opcode":"but"}"#),
+        gone(1),
+        says(2, name_it),
+        says(3, name_it),
+    ]);
+    let names = ["2 next", "2 is page", "2 < true", "3 no next", "2 asked", "3 < false"];
+    assert_eq!(took[5..], names);
+    assert_eq!(broadcast(&room.after(1_000)), [11]);
+    // Never again a name of its own, and it is not counted.
+    let took = room.after(1_000);
+    let answers = took.iter().filter(|told| told.starts_with("1 < ")).collect::<Vec<_>>();
+    assert_eq!(answers, ["1 < false", "1 < pagefalse"], "{took:?}");
+    assert!(took.contains(&r#"all < {"opcode":"but"}"#.to_owned()), "{took:?}");
+    assert!(room.thread.client(id(1)).is_some());
+    let took = room.after(1_000);
+    assert!(took.contains(&r#"all < {"gone":"page"}"#.to_owned()), "{took:?}");
+    assert!(room.thread.client(id(1)).is_none());
+    assert_eq!(room.thread.hub.borrow().registered(), 1);
 }
 
 #[test]
-fn its_end_waits_behind_what_a_client_has_sent() {
-    let mut room = limited("broadcasts-end", 1, 100);
+fn a_departed_client_that_is_closed_takes_no_name_from_anybody() {
+    let script = "function opcodes.name(client) client:register('page') end
+        function opcodes.quits(client) client:close() end
+        function opcodes.fails(client) client:close() error('no') end";
+    let name_it = r#"{"opcode":"name"}"#;
+    for (last, ignored) in [("quits", true), ("fails", false)] {
+        let mut room = limited(&format!("broadcasts-{last}"), 1, script);
+        room.decide([says(1, name_it), say(1, 10)]);
+        let last = format!(r#"{{"opcode":"{last}"}}"#);
+        room.decide([say(1, 11), says(1, &last), say(1, 12), gone(1), says(2, name_it)]);
+        let heard = [room.after(1_000), room.after(1_000), room.after(1_000)];
+        assert_eq!(heard.iter().any(|took| broadcast(took) == [12]), !ignored, "{heard:?}");
+        let hub = room.thread.hub.borrow();
+        assert!(hub.client(id(1)).is_none());
+        let holder = hub.find(crate::hub::Address::Uuid("page")).map(|client| client.id());
+        assert_eq!((holder, hub.registered()), (Some(id(2)), 1));
+    }
+}
+
+/// In all; what a few large ones take is not missed by the others.
+#[test]
+fn whose_messages_take_the_most_of_too_much_is_closed_and_they_are_dropped() {
+    let mut room = limited("broadcasts-most", 1, "");
+    room.thread.terms.broadcasts.aside_bytes_max = 10_000;
     room.decide([say(1, 10)]);
-    room.decide([say(1, 11), Event::Disconnected { id: id(1), reason: CloseReason::EndOfStream }]);
+    let large = format!(r#"{{"opcode":"say","x":"{}","n":20}}"#, "x".repeat(4_000));
+    let events = || [say(1, 11), says(2, &large), says(2, &large), say(3, 30)];
+    assert!(room.decide(events()).iter().all(|told| told.starts_with("aside ")));
+    let took = room.decide([says(2, &large), gone(3)]);
+    assert!(took.contains(&"2 closed 1008 too much of it waits".to_owned()), "{took:?}");
+    assert_eq!(took.iter().filter(|told| *told == "2 no next").count(), 3, "{took:?}");
     assert_eq!(broadcast(&room.after(1_000)), [11]);
-    assert!(room.thread.client(id(1)).is_some());
+    assert_eq!(broadcast(&room.after(1_000)), [30]);
     room.after(1_000);
-    assert!(room.thread.client(id(1)).is_none());
+    // Whoever is alone there has a bound of its own.
+    room.thread.terms.broadcasts.aside_bytes_max = 1;
+    assert_eq!(broadcast(&room.decide([say(4, 40), say(4, 41)])), [40]);
+    assert_eq!(broadcast(&room.after(1_000)), [41]);
 }
 
 #[test]
 fn all_that_was_broadcast_counts_and_what_was_undone_does_not() {
-    let mut room = limited("broadcasts-count", 4, 100);
+    let mut room = limited("broadcasts-count", 4, "");
     let (twice, fails) = (r#"{"opcode":"twice","n":1}"#, r#"{"opcode":"fails"}"#);
     let (in_room, tick) = (r#"{"opcode":"room"}"#, r#"{"opcode":"tick"}"#);
     room.decide([say(1, 1), says(2, twice), says(1, fails), says(1, fails), says(3, tick)]);
@@ -111,14 +168,10 @@ fn all_that_was_broadcast_counts_and_what_was_undone_does_not() {
 }
 
 #[test]
-fn room_in_the_queue_is_given_back_up_to_a_bound_and_the_end_waits_for_nothing() {
-    let mut room = limited("broadcasts-aside", 1, 2);
+fn the_end_of_the_relay_waits_for_nothing() {
+    let mut room = limited("broadcasts-lifted", 1, "");
     room.decide([say(1, 10)]);
-    let took = room.decide([say(1, 11), say(2, 20), say(3, 30)]);
-    assert_eq!(took.iter().filter(|told| told.contains("aside")).count(), 2, "{took:?}");
-    let back = |took: &[String]| took.iter().filter(|told| told.contains("again")).count();
-    assert_eq!(back(&room.after(1_000)), 1);
+    room.decide([say(1, 11), say(2, 20), say(3, 30)]);
     room.thread.broadcasts.lift();
-    let took = room.decide([say(4, 40)]);
-    assert_eq!((broadcast(&took), back(&took)), (vec![20, 30, 40], 1));
+    assert_eq!(broadcast(&room.decide([say(4, 40)])), [11, 20, 30, 40]);
 }
