@@ -64,7 +64,9 @@ pub fn log() {
             Some(Whom::Peer(addr)) => (None, Some(tracing::field::display(addr))),
             None => (None, None),
         };
-        tracing::error!(thread = thread.name(), session, peer, "bug in relay: {panic}");
+        let at = panic.location().map(tracing::field::display);
+        let text = panic.payload_as_str().unwrap_or_default();
+        tracing::error!(thread = thread.name(), session, peer, at, "bug in relay: {text}");
     }));
 }
 

@@ -156,6 +156,10 @@ pub async fn run(
                     }
                     Order::Stop => return,
                 },
+                // A worker that goes on without one of them would be none.
+                Some(Err(panicked)) = tasks.join_next() => {
+                    std::panic::resume_unwind(panicked.into_panic());
+                }
                 Ok(()) = configs.changed() => {
                     let config = Arc::clone(&configs.borrow_and_update());
                     home.adopt(&config);
@@ -167,10 +171,6 @@ pub async fn run(
                     false => return,
                 },
                 () = home.emptied(), if home.is_draining() => return,
-                // A worker that goes on without one of them would be none.
-                Some(Err(panicked)) = tasks.join_next() => {
-                    std::panic::resume_unwind(panicked.into_panic());
-                }
             }
             // One turn, then the connections: an inbox that never empties must not keep them from
             // reading, nor from writing what waits.
