@@ -152,8 +152,9 @@ impl Hub {
         if slots.len() <= slot {
             slots.resize(slot + 1, None);
         }
-        slots[slot] = Some(Rc::clone(&client));
-        self.connected += 1;
+        // Of one whose connection broke off by a panic, the end may not be decided yet.
+        let before = slots[slot].replace(Rc::clone(&client));
+        self.connected += usize::from(before.is_none());
         client
     }
 
