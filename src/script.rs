@@ -34,7 +34,7 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 pub use api::reference;
 pub use budget::{Budget, Budgets, Stuck};
@@ -43,7 +43,7 @@ pub use engine::Engine;
 use fault::Fault;
 pub use fault::{HandlerError, LoadError};
 pub use intake::{Intake, Ticket};
-pub use outcome::{Outcome, Reload};
+pub use outcome::{Awaited, Outcome, Reload, Unanswered};
 pub use queue::{Event, Queue, Request};
 use rehearsal::rehearse;
 pub use source::Source;
@@ -115,7 +115,7 @@ impl Script {
 
     /// What others may ask of the script while it is served elsewhere.
     pub fn reloader(&self) -> Reloader {
-        Reloader { queue: self.queue.clone() }
+        Reloader::new(self.queue.clone())
     }
 
     pub fn status(&self) -> Status {
@@ -167,11 +167,16 @@ pub struct Reloader {
 }
 
 impl Reloader {
+    pub fn new(queue: Queue) -> Reloader {
+        Reloader { queue }
+    }
+
     /// Has the script loaded again if its bytes have changed, or `terms` under which it is to run
     /// from now on; `None` leaves these. Returns at once; the outcome comes when the script thread
-    /// has decided, and never if it ends before. Rejected, the terms stay what they were as well.
-    pub fn reload(&self, terms: Option<Terms>) -> oneshot::Receiver<Outcome> {
-        let (asked, outcome) = oneshot::channel();
+    /// has decided, and never if it ends before. Rejected, or too late for who asked, the terms stay
+    /// what they were as well.
+    pub fn reload(&self, terms: Option<Terms>) -> Awaited {
+        let (asked, outcome) = outcome::question();
         let reload = Reload { terms: terms.map(Box::new), asked: Some(asked) };
         self.queue.request(Request::Reload(reload));
         outcome
@@ -312,7 +317,7 @@ mod tests {
         let mut terms = stage::terms_of(&file);
         terms.script.test_before_reload = true;
         let script = Script::start(terms, vec![worker]).expect("started");
-        let reload = || script.reloader().reload(None).blocking_recv().expect("decided");
+        let reload = || script.reloader().reload(None).wait();
         assert!(matches!(reload(), Outcome::Unchanged { .. }));
         std::fs::write(&file, "function opcodes.n(client) client:send('2') end").expect("written");
         let outcome = reload().to_string();
@@ -323,7 +328,7 @@ mod tests {
             .expect("written");
         // All who ask have it tested, and all but the first find it running when that is over.
         for asked in [script.reloader().reload(None), script.reloader().reload(None)] {
-            let outcome = asked.blocking_recv().expect("decided");
+            let outcome = asked.wait();
             let (Outcome::Reloaded { generation, .. } | Outcome::Unchanged { generation, .. }) =
                 outcome
             else {
@@ -346,7 +351,7 @@ mod tests {
         eventually(|| script.status().generation == 2);
         assert_eq!(script.status().rejected, None);
         // By request, nothing happens without a change.
-        let outcome = script.reloader().reload(None).blocking_recv().expect("decided");
+        let outcome = script.reloader().reload(None).wait();
         assert!(matches!(outcome, Outcome::Unchanged { generation: 2, .. }), "{outcome}");
         script.stop();
     }

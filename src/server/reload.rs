@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::{Mutex, watch};
-use tokio::time::timeout;
 
 use super::certificates::Certificates;
 use super::start::{StartError, raise_descriptor_limit, read_certificates, terms};
 use crate::config::{Config, ConfigError};
-use crate::script::{self, Outcome};
+use crate::script::{self, Outcome, Unanswered};
 
 /// A reload may have to run tests first.
 pub const OUTCOME_TIMEOUT: Duration = Duration::from_secs(120);
@@ -49,9 +48,12 @@ pub enum Rejected {
     /// It says so itself.
     #[error("{0}")]
     Script(Outcome),
-    #[error("no outcome within {OUTCOME_TIMEOUT:?}: see the log")]
+    #[error(
+        "reload rejected, everything stays as it is: the script and its tests took longer than \
+         {OUTCOME_TIMEOUT:?}"
+    )]
     Late,
-    #[error("the relay is stopping")]
+    #[error("the relay is stopping, or the log tells of a bug: nothing is reloaded")]
     Stopping,
 }
 
@@ -75,9 +77,11 @@ impl Reloader {
         let outcome = self.0.reload().await;
         match &outcome {
             Ok(reloaded) => reloaded.log(),
-            Err(error @ (Rejected::Config(_) | Rejected::Start(_))) => tracing::error!("{error}"),
+            Err(error @ (Rejected::Config(_) | Rejected::Start(_) | Rejected::Late)) => {
+                tracing::error!("{error}");
+            }
             // The script thread has said what is to be said.
-            Err(Rejected::Script(_) | Rejected::Late | Rejected::Stopping) => {}
+            Err(Rejected::Script(_) | Rejected::Stopping) => {}
         }
         outcome
     }
@@ -94,13 +98,14 @@ impl Shared {
             certificates = Some(served.refuse_worse(read).map_err(StartError::Tls)?);
         }
         let changed = config.differences(&running);
-        // The script last: it is the one that adopts what it does not refuse.
+        // The script last: it is the one that adopts what it does not refuse, or not any more when it
+        // is late.
         let terms = (config != *running).then(|| terms(&config));
-        let script = match timeout(OUTCOME_TIMEOUT, self.script.reload(terms)).await {
-            Ok(Ok(outcome @ Outcome::Rejected { .. })) => return Err(Rejected::Script(outcome)),
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => return Err(Rejected::Stopping),
-            Err(_) => return Err(Rejected::Late),
+        let script = match self.script.reload(terms).within(OUTCOME_TIMEOUT).await {
+            Ok(outcome @ Outcome::Rejected { .. }) => return Err(Rejected::Script(outcome)),
+            Ok(outcome) => outcome,
+            Err(Unanswered::Ended) => return Err(Rejected::Stopping),
+            Err(Unanswered::Late) => return Err(Rejected::Late),
         };
         // Before the config: it may want of backends what only these ask them for.
         if let (Some(served), Some(certificates)) = (&self.certificates, certificates) {
@@ -134,5 +139,74 @@ impl fmt::Display for Reloaded {
             write!(f, "\ntakes a restart: {}", self.restart.join(", "))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::script::{Queue, Reload, Request};
+
+    /// One whose config differs from what runs, and what the script thread is asked then.
+    fn reloader() -> (Reloader, watch::Receiver<Arc<Config>>, Queue) {
+        let (config, running) = watch::channel(Arc::new(Config::default()));
+        let read = || {
+            let mut config = Config::default();
+            config.limits.queue_messages_max += 1;
+            Ok(config)
+        };
+        let queue = Queue::default();
+        let script = script::Reloader::new(queue.clone());
+        (Reloader::new(read, config, None, script), running, queue)
+    }
+
+    fn asked(queue: &Queue) -> Reload {
+        match queue.take(&mut VecDeque::new(), None).pop() {
+            Some(Request::Reload(reload)) => reload,
+            _ => panic!("expected a reload"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reload_that_comes_too_late_changes_nothing() {
+        let (reloader, running, queue) = reloader();
+        let rejected = reloader.reload().await.expect_err("no outcome");
+        assert!(matches!(rejected, Rejected::Late), "{rejected}");
+        assert!(rejected.to_string().contains("stays as it is"), "{rejected}");
+        assert!(!running.has_changed().expect("a reloader"));
+        assert!(!asked(&queue).begin(), "nobody may adopt it any more");
+    }
+
+    /// A load has a budget of its own.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_being_adopted_is_waited_for() {
+        let (reloader, running, queue) = reloader();
+        let adopts = async {
+            sleep(OUTCOME_TIMEOUT / 2).await;
+            let reload = asked(&queue);
+            assert!(reload.begin());
+            sleep(OUTCOME_TIMEOUT).await;
+            let outcome = Outcome::Unchanged { generation: 1, hash: String::new() };
+            reload.asked.expect("somebody").tell(outcome);
+        };
+        let (reloaded, ()) = tokio::join!(reloader.reload(), adopts);
+        assert_eq!(reloaded.expect("adopted").changed.len(), 1);
+        assert!(running.has_changed().expect("a reloader"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_without_an_outcome_is_told() {
+        let (reloader, running, queue) = reloader();
+        let ends = async {
+            sleep(OUTCOME_TIMEOUT / 2).await;
+            drop(asked(&queue));
+        };
+        let (reloaded, ()) = tokio::join!(reloader.reload(), ends);
+        assert!(matches!(reloaded, Err(Rejected::Stopping)));
+        assert!(!running.has_changed().expect("a reloader"));
     }
 }

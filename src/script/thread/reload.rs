@@ -113,7 +113,11 @@ impl ScriptThread {
     }
 
     /// What is on disk is what runs.
-    fn keep(&mut self, Reload { terms, asked }: Reload) {
+    fn keep(&mut self, reload: Reload) {
+        if !reload.begin() {
+            return self.come_too_late();
+        }
+        let Reload { terms, asked } = reload;
         if let Some(terms) = terms {
             self.hub.borrow_mut().set_limits(terms.hub);
             self.broadcasts.set_limits(terms.broadcasts, self.loader.clock.now());
@@ -131,7 +135,11 @@ impl ScriptThread {
         tell(asked, outcome);
     }
 
-    fn adopt(&mut self, source: &Source, Reload { terms, asked }: Reload) {
+    fn adopt(&mut self, source: &Source, reload: Reload) {
+        if !reload.begin() {
+            return self.come_too_late();
+        }
+        let Reload { terms, asked } = reload;
         let generation = self.engine.generation() + 1;
         let installed = match terms {
             Some(terms) => self.install_under(*terms, source, generation),
@@ -146,6 +154,12 @@ impl ScriptThread {
             }
             Err(error) => self.reject(Some(source), &error, asked),
         }
+    }
+
+    /// Whoever asked has been told that nothing is adopted: the rest of their config is not, either.
+    fn come_too_late(&self) {
+        let generation = self.engine.generation();
+        tracing::warn!(generation, "a reload took too long for who asked for it: nothing adopted");
     }
 
     /// Starts the running generation anew from the bytes it was loaded from: whatever filled its
@@ -216,7 +230,7 @@ impl ScriptThread {
 
     /// Goes on with what runs. The log is told once of each version on disk that is refused, however
     /// often somebody asks for it; `refused` is `None` where it can not even be read.
-    fn reject(&mut self, refused: Option<&Source>, error: &LoadError, asked: Asked) {
+    fn reject(&mut self, refused: Option<&Source>, error: &LoadError, asked: Option<Asked>) {
         let (generation, hash) = self.version();
         let (still, why) = (format!("generation {generation} ({hash})"), error.to_string());
         let outcome = Outcome::Rejected { generation, hash, why };
@@ -253,10 +267,9 @@ impl ScriptThread {
     }
 }
 
-fn tell(asked: Asked, outcome: Outcome) {
+fn tell(asked: Option<Asked>, outcome: Outcome) {
     if let Some(asked) = asked {
-        // Whoever asked may have gone.
-        let _ = asked.send(outcome);
+        asked.tell(outcome);
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::script::budget::{Budget, Budgets};
-use crate::script::outcome::Reload;
+use crate::script::outcome::{Reload, question};
 use crate::script::stage::{DEFAULT_SCRIPT, budgets, info, message, terms_of, told};
 use crate::session::ClientKind;
 
@@ -13,6 +13,7 @@ mod budgets;
 mod escapes;
 mod isolation;
 mod modules;
+mod reloads;
 mod runaways;
 mod steps;
 mod timers;
@@ -311,7 +312,6 @@ fn a_rejected_reload_is_one_block_that_names_what_still_runs() {
 
 #[test]
 fn a_rejection_is_logged_once_and_an_unchanged_script_only_for_who_asks() {
-    use tokio::sync::oneshot;
     let mut room = Room::new("once", "function on.default() end");
     let lib = room.file.with_file_name("lib.lua");
     let write = |text: &str| std::fs::write(&lib, text).expect("written");
@@ -319,13 +319,13 @@ fn a_rejection_is_logged_once_and_an_unchanged_script_only_for_who_asks() {
     let status = room.save("require('lib') function on.default() end");
     let running = format!("generation 2 ({})", &status.hash[..6]);
     let mut logs = |asks: bool| {
-        let (ask, answer) = oneshot::channel();
+        let (ask, answer) = question();
         let log = logged(|| {
             room.thread.confined(|thread| {
                 thread.reload(Reload { terms: None, asked: asks.then_some(ask) })
             })
         });
-        (log, asks.then(|| answer.blocking_recv().expect("answered").to_string()))
+        (log, asks.then(|| answer.wait().to_string()))
     };
     assert_eq!(logs(false), (String::new(), None));
     let (log, answer) = logs(true);
