@@ -1,12 +1,16 @@
 //! The way of the log to standard error: a bounded queue and a thread of its own. Whoever reads the log
 //! slowly, or not at all, holds up neither a worker nor the script; what finds no room is counted.
 
+mod seldom;
+
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
+
+pub use seldom::Seldom;
 
 /// What waits to be written, in lines and in bytes: seconds of a busy log, and no more memory than a
 /// slow client may take.

@@ -17,13 +17,11 @@ use super::turn::{Finished, Turn};
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::frame::{self, Encoding};
+use crate::log::Seldom;
 use crate::outbound::{QueueLimits, Waiting};
 use crate::panics::{Whom, confined};
 use crate::session::{ClientKind, SessionId};
 use crate::transport::Transport;
-
-/// The log is told once in so long that clients are cut for `limits.queues_bytes_max`.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// The sessions of one worker.
 pub struct Shard {
@@ -31,9 +29,8 @@ pub struct Shard {
     queue_limits: QueueLimits,
     queues_bytes_max: usize,
     waiting: Rc<Waiting>,
-    /// How many were cut to make room since the log was told, and when that was.
-    cut: Cell<usize>,
-    told: Cell<Option<Instant>>,
+    /// Those that were cut to make room.
+    cut: Seldom,
     stall_timeout: Duration,
     patience: Patience,
     /// Web clients get acks.
@@ -56,8 +53,7 @@ impl Shard {
             queue_limits: QueueLimits::from(limits),
             queues_bytes_max: limits.queues_bytes_max,
             waiting: Rc::new(waiting),
-            cut: Cell::new(0),
-            told: Cell::new(None),
+            cut: Seldom::default(),
             stall_timeout: limits.write_stall_timeout,
             patience: Patience::from(limits),
             acks_web: config.web.acks,
@@ -216,20 +212,15 @@ impl Shard {
             let mut cut = false;
             self.serve(link, || cut = link.make_room());
             if cut {
-                self.cut.set(self.cut.get() + 1);
+                self.cut.note();
                 queues.push((link.waiting_bytes(), slot));
             }
         }
     }
 
     fn tell_cut(&self) {
-        let lately = self.told.get().is_some_and(|told| told.elapsed() < TOLD_EVERY);
-        if self.cut.get() > 0 && !lately {
-            self.told.set(Some(Instant::now()));
-            tracing::warn!(
-                cut = self.cut.take(),
-                "limits.queues_bytes_max is reached: cut the slowest clients"
-            );
+        if let Some(cut) = self.cut.due(Instant::now()) {
+            tracing::warn!(cut, "limits.queues_bytes_max is reached: cut the slowest clients");
         }
     }
 

@@ -12,12 +12,10 @@ use std::time::{Duration, Instant};
 use super::ScriptThread;
 use super::lane::Lane;
 use crate::hub::Hub;
+use crate::log::Seldom;
 use crate::rate::Bucket;
 use crate::script::queue::Event;
 use crate::script::terms::BroadcastLimits;
-
-/// The log is told once in so long that senders wait.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// The broadcasts of the script, and the messages that wait until there may be one.
 pub struct Broadcasts {
@@ -26,7 +24,8 @@ pub struct Broadcasts {
     /// The handlers of the running generation that have broadcast.
     handlers: HashSet<String>,
     pub(super) waiting: Lane,
-    told: Option<Instant>,
+    /// Senders that have to wait.
+    waits: Seldom,
 }
 
 impl Broadcasts {
@@ -36,7 +35,7 @@ impl Broadcasts {
             bucket: Bucket::new(limits.per_second_max, limits.per_second_max, now),
             handlers: HashSet::new(),
             waiting: Lane::new(hub),
-            told: None,
+            waits: Seldom::default(),
         }
     }
 
@@ -71,12 +70,13 @@ impl Broadcasts {
         self.bucket.map_or(Duration::ZERO, |bucket| bucket.wait(now))
     }
 
-    fn tell(&mut self, now: Instant) {
-        if self.told.is_none_or(|told| now.saturating_duration_since(told) >= TOLD_EVERY) {
-            self.told = Some(now);
+    fn tell(&self, now: Instant) {
+        self.waits.note();
+        if let Some(senders) = self.waits.due(now) {
             let per_second_max = self.limits.per_second_max;
             tracing::warn!(
                 per_second_max,
+                senders,
                 "limits.broadcasts_per_second_max: senders have to wait"
             );
         }
