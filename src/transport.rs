@@ -4,12 +4,13 @@
 pub mod tls;
 
 use std::io::{self, IoSlice, Read, Write};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use rustls::{ServerConfig, ServerConnection};
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf, join};
+use tokio::io::{AsyncRead, AsyncReadExt, Interest, ReadBuf, join};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
@@ -82,6 +83,13 @@ impl Transport {
             Stream::Plain(tcp) => tcp,
             Stream::Tls(stream) => &stream.tcp,
         }
+    }
+
+    /// Whether the peer has ended its side, though what came before that may not be read yet.
+    pub fn has_peer_ended(&self) -> bool {
+        let ready = pin!(self.tcp().ready(Interest::READABLE));
+        let ready = ready.poll(&mut Context::from_waker(Waker::noop()));
+        matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
     }
 
     /// Reads what is there. 0 is the end of the stream, with or without TLS's goodbye: the oldest

@@ -14,13 +14,22 @@ pub struct Membership {
     home: Rc<Home>,
     id: SessionId,
     reason: CloseReason,
+    departed: bool,
 }
 
 impl Membership {
     pub fn new(home: Rc<Home>, info: ClientInfo) -> Membership {
         let id = info.id;
         home.intake.submit(Event::Connected(Box::new(info)), 0);
-        Membership { home, id, reason: CloseReason::Internal }
+        Membership { home, id, reason: CloseReason::Internal, departed: false }
+    }
+
+    /// The client's peer has ended, while more of what it said is to be read and decided: its names are
+    /// not for that long.
+    pub fn depart(&mut self) {
+        if !std::mem::replace(&mut self.departed, true) {
+            self.home.intake.announce(Event::Departed { id: self.id });
+        }
     }
 
     pub fn end(mut self, reason: CloseReason) {

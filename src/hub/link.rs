@@ -102,6 +102,11 @@ impl Link {
         read
     }
 
+    /// Whether its peer has ended, though it is not read up to there.
+    pub fn has_peer_ended(&self) -> bool {
+        self.output.borrow().transport.has_peer_ended()
+    }
+
     /// Ready when nothing waits to be written, or nothing can be.
     pub fn poll_written(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut output = self.output.borrow_mut();

@@ -177,6 +177,10 @@ impl Shard {
         if link.is_delayed() || link.is_being_written() {
             link.silence.heard();
         }
+        // Whoever may have no more undecided is not read from, and hears of no end by that.
+        if link.undecided() > 0 && link.has_peer_ended() {
+            link.wake();
+        }
         let registered = link.place.get().is_some();
         match link.silence.tick(link.kind, registered, self.patience) {
             Step::Wait => {}

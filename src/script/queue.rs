@@ -28,6 +28,8 @@ pub enum Event {
     Refused { from: SessionId, bytes: usize, code: &'static str, text: String },
     /// It has answered that it is alive, which a claim of its name had made the relay ask.
     Alive { id: SessionId },
+    /// Its peer has ended; what it said before that is still to come, or waits.
+    Departed { id: SessionId },
     /// It is gone.
     Disconnected { id: SessionId, reason: CloseReason },
 }
@@ -39,7 +41,7 @@ impl Event {
             Event::Connected(info) => info.id,
             Event::Message { from, .. } | Event::Noise { from } => *from,
             Event::Refused { from, .. } => *from,
-            Event::Alive { id } | Event::Disconnected { id, .. } => *id,
+            Event::Alive { id } | Event::Departed { id } | Event::Disconnected { id, .. } => *id,
         }
     }
 
@@ -51,6 +53,7 @@ impl Event {
             Event::Noise { .. }
             | Event::Connected(_)
             | Event::Alive { .. }
+            | Event::Departed { .. }
             | Event::Disconnected { .. } => 0,
         }
     }

@@ -286,6 +286,7 @@ impl ScriptThread {
                 self.reply(from, &ErrorReply::new(code).message(Some(&text)));
             }
             Event::Alive { id } => self.act(|hub| hub.answered(id)),
+            Event::Departed { id } => self.hub.borrow_mut().depart(id),
             Event::Disconnected { id, reason } => self.disconnected(id, &reason),
         }
     }

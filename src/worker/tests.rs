@@ -110,7 +110,7 @@ impl Stage {
                     Event::Message { message, .. } => Some((message.raw.len(), true)),
                     Event::Noise { .. } => Some((0, true)),
                     Event::Refused { bytes, .. } => Some((*bytes, true)),
-                    Event::Alive { .. } => None,
+                    Event::Alive { .. } | Event::Departed { .. } => None,
                 };
                 if let Some((bytes, ack)) = decided {
                     self.deliver(Delivery::Decided { to, bytes, ack });

@@ -125,6 +125,11 @@ impl Drive {
             || self.link.undecided_bytes() >= limits.undecided_bytes_max
         {
             self.link.await_decision();
+            if self.link.has_peer_ended()
+                && let Some(membership) = &mut self.membership
+            {
+                membership.depart();
+            }
             return false;
         }
         self.home.intake.admits(&mut self.ticket, cx.waker())

@@ -61,7 +61,7 @@ impl Lane {
     /// Keeps an event of a client in the lane; gives it back for another. The end of a client waits
     /// behind what it said, but its names do not.
     pub fn keep(&mut self, event: Event) -> Option<Event> {
-        if self.clients.is_empty() {
+        if self.clients.is_empty() || matches!(event, Event::Departed { .. }) {
             return Some(event);
         }
         let client = event.client();
