@@ -7,7 +7,7 @@ use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 use serde::Deserialize;
 
-use super::document::{Document, key_parts};
+use super::document::Document;
 use super::error::{ConfigError, Origin, closest, dotted, problem_of, shown};
 use super::keys::Config;
 
@@ -29,29 +29,34 @@ pub enum Place {
     Listen(Vec<String>),
 }
 
-impl Layer {
-    /// Finds the first mistake that shows without the other layers: keys and types.
-    pub fn check(&self, defaults: &Dict) -> Result<(), ConfigError> {
-        self.check_keys(&self.values, defaults, &mut Vec::new())?;
-        // The keys in reach are right, so what serde finds are types.
-        match Config::deserialize(&Value::from(self.values.clone())) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.error(&error.path, problem_of(error.kind))),
-        }
-    }
+/// A value that is wrong, and why.
+struct Mistake {
+    path: Vec<String>,
+    problem: String,
+}
 
-    /// Finds all such mistakes, and forgets the values that are wrong: what is left can be judged
-    /// further.
+impl Layer {
+    /// Finds the mistakes that show without the other layers, in keys and types, and forgets the
+    /// values that are wrong: what is left can be judged further.
     pub fn prune(&mut self, defaults: &Dict) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
-        while let Err(mistake) = self.check(defaults) {
-            let path = mistake.key.as_deref().and_then(key_parts).unwrap_or_default();
-            mistakes.push(mistake);
+        while let Err(Mistake { path, problem }) = self.check(defaults) {
+            mistakes.push(self.error(&path, problem));
             if !remove(&mut self.values, &path) {
                 break;
             }
         }
         mistakes
+    }
+
+    /// Finds the first such mistake.
+    fn check(&self, defaults: &Dict) -> Result<(), Mistake> {
+        self.check_keys(&self.values, defaults, &mut Vec::new())?;
+        // The keys in reach are right, so what serde finds are types.
+        match Config::deserialize(&Value::from(self.values.clone())) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Mistake { path: error.path, problem: problem_of(error.kind) }),
+        }
     }
 
     /// Checks that every key exists and that tables are where tables belong. (A derived
@@ -61,11 +66,12 @@ impl Layer {
         values: &Dict,
         known: &Dict,
         path: &mut Vec<String>,
-    ) -> Result<(), ConfigError> {
+    ) -> Result<(), Mistake> {
+        let wrong = |path: &[String], problem| Err(Mistake { path: path.to_vec(), problem });
         for (key, value) in values {
             path.push(key.clone());
             match (known.get(key), value) {
-                (None, _) => return Err(self.error(path, self.unknown_key(path, known))),
+                (None, _) => return wrong(path, self.unknown_key(path, known)),
                 (Some(Value::Dict(_, inner)), Value::Dict(_, values)) => {
                     // The script's own table: any key.
                     if *path != ["script", "settings"] {
@@ -73,7 +79,7 @@ impl Layer {
                     }
                 }
                 (Some(Value::Dict(..)), _) => {
-                    return Err(self.error(path, "expected a table, found a value".to_owned()));
+                    return wrong(path, "expected a table, found a value".to_owned());
                 }
                 (Some(_), _) => {}
             }

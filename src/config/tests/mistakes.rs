@@ -63,6 +63,18 @@ fn mistakes_in_the_file_have_a_line() {
     assert!(!escape.contains(char::is_control), "{escape:?}");
 }
 
+/// Of a long key the message shows the beginning.
+#[test]
+fn a_key_too_long_to_be_shown_is_one_mistake_among_others() {
+    let key = "\\t".repeat(81);
+    let file = File::new(&format!("\"{key}\" = 1\nworkers = 'x'"));
+    let sources = Sources { config: Some(file.0.clone()), ..Sources::default() };
+    let mistakes = Config::examine(&sources, []).mistakes;
+    let told: Vec<String> = mistakes.iter().map(|mistake| mistake.problem.clone()).collect();
+    let expected = "expected a whole number from 0, found the text \"x\"";
+    assert_eq!(told, ["unknown key", expected]);
+}
+
 #[test]
 fn mistakes_elsewhere_name_the_variable_or_the_flag() {
     assert_eq!(
