@@ -57,6 +57,21 @@ fn the_shipped_file_says_the_defaults_and_all_of_them() {
 }
 
 #[test]
+fn the_fuzz_target_knows_every_key() {
+    let words = include_str!("../../fuzz/dictionaries/config.dict");
+    let missing: Vec<String> = layer::leaves(&layer::defaults())
+        .into_iter()
+        .flat_map(|path| {
+            let (key, tables) = path.split_last().expect("a key");
+            let table = (!tables.is_empty()).then(|| format!("\"[{}]\"\n", tables.join(".")));
+            table.into_iter().chain([format!("\"{key} = \"\n")])
+        })
+        .filter(|word| !words.contains(word))
+        .collect();
+    assert_eq!(missing, [""; 0]);
+}
+
+#[test]
 fn later_sources_win() {
     let file = File::new("workers = 1\n[limits]\nname_bytes_max = 10\nopcode_bytes_max = 10");
     let environment = [
