@@ -24,9 +24,13 @@ fuzz_target!(|data: &[u8]| {
         assert!(!told.contains(char::is_control), "more than one line: {told:?}");
         assert!(told.contains("relay-fuzz-"), "the file is not named: {told:?}");
     }
-    let loaded = Config::load_with(&sources, []);
-    assert_eq!(loaded.is_ok(), examined.mistakes.is_empty(), "load and examine disagree");
-    if let Ok(config) = loaded {
-        assert_eq!(Some(config), examined.config);
+    assert!(examined.config.is_some() || !examined.mistakes.is_empty(), "neither");
+    // This reads everything once more, so it is not done for each input.
+    if data.len().is_multiple_of(8) {
+        let loaded = Config::load_with(&sources, []);
+        assert_eq!(loaded.is_ok(), examined.mistakes.is_empty(), "load and examine disagree");
+        if let Ok(config) = loaded {
+            assert_eq!(Some(config), examined.config);
+        }
     }
 });

@@ -98,7 +98,7 @@ fn attend(stage: &mut Stage, watcher: &mut Peer) {
 
 /// In one piece for a quarter of the seeds, else in a few: each costs a turn of everything.
 fn cut_in_few(seed: u8, stream: &[u8]) -> Vec<&[u8]> {
-    let few = if seed & 0xc0 == 0 { 0 } else { 6 };
+    let few = if seed & 0xc0 == 0 { 0 } else { 3 };
     let mut parts = cut(seed, stream);
     parts.truncate(few);
     let used = parts.iter().map(|part| part.len()).sum();

@@ -102,7 +102,7 @@ impl Stage {
         }
     }
 
-    /// A client connects.
+    /// A client connects, which the relay sees with the next thing that happens.
     pub fn connect(&mut self) -> Peer {
         let (near, far) = UnixStream::pair().expect("two sockets");
         near.set_nonblocking(true).expect("settable");
@@ -114,7 +114,6 @@ impl Stage {
             place: self.admission.enter(PEER.into()).expect("a place"),
         };
         self.arrivals.try_send(vec![arrival]).expect("room for one");
-        self.settle();
         Peer { socket: near, heard: Vec::new(), ended: false }
     }
 
