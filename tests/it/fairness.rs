@@ -45,11 +45,10 @@ impl Drop for Flood {
     }
 }
 
-/// A sender on one worker floods the pages of the other: there, a message is still answered and a
-/// connection still welcomed while the flood goes on, which is until both have happened.
-#[test]
-fn a_flood_from_one_worker_does_not_stop_the_other() {
-    Setup::new().set("workers=2").run(async |relay| {
+/// A sender floods the pages, those of its own worker or of the other: a message there is still answered
+/// and a connection still welcomed while the flood goes on, which is until both have happened.
+fn a_flood_does_not_stop_the_others(workers: usize) {
+    Setup::new().set(&format!("workers={workers}")).run(async |relay| {
         // Connections go to one worker after the other: pages to the first, the rest to the second.
         let mut readers = Vec::new();
         for _ in 0..20 {
@@ -73,6 +72,16 @@ fn a_flood_from_one_worker_does_not_stop_the_other() {
             reader.abort();
         }
     });
+}
+
+#[test]
+fn a_flood_does_not_stop_its_own_worker() {
+    a_flood_does_not_stop_the_others(1);
+}
+
+#[test]
+fn a_flood_from_one_worker_does_not_stop_the_other() {
+    a_flood_does_not_stop_the_others(2);
 }
 
 /// A page that asks for a backend's name does not get it.

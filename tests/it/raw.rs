@@ -304,8 +304,8 @@ fn a_backend_that_never_reads_is_read_to_its_end() {
                     page.hears(&text(n)).await;
                 }
             };
-            let (written, ()) =
-                in_time("130,000 messages", async { tokio::join!(writing, hearing) }).await;
+            // Each message has its own deadline, and what is not read is not heard either.
+            let (written, ()) = tokio::join!(writing, hearing);
             written.expect("a relay that goes on reading");
         }
     });

@@ -7,6 +7,9 @@ use crate::client::Transport;
 use crate::harness::Setup;
 use crate::wire::{CLOSE, Frame, PING, PONG, ServerFrame, TEXT, Wire};
 
+/// More pings than any client here is sent.
+const PINGS_MAX: usize = 10;
+
 /// The first frame of this kind, and how many pings came before it. Acks are passed over.
 async fn behind_pings(wire: &mut Wire, opcode: u8) -> (usize, ServerFrame) {
     let mut pings = 0;
@@ -14,7 +17,10 @@ async fn behind_pings(wire: &mut Wire, opcode: u8) -> (usize, ServerFrame) {
         let frame = wire.frame().await.expect("a frame");
         match frame.first & 0xf {
             found if found == opcode => return (pings, frame),
-            PING => pings += 1,
+            PING => {
+                pings += 1;
+                assert!(pings <= PINGS_MAX, "expected a frame of the kind {opcode} before that");
+            }
             found => assert_eq!(found, TEXT, "{frame:?}"),
         }
     }

@@ -83,11 +83,17 @@ async fn slow_consumer(relay: &Door, transport: Transport, broadcasts: usize) {
 /// More than the kernel keeps between the two, by far: 4 MiB and what the receiver has.
 const FLOOD: usize = 200;
 
+/// All other bounds are far away, so that the one a test sets is the one that cuts; and who is cut has
+/// time to read how.
+fn cut_by_nothing_else() -> Setup {
+    let setup = Setup::new().set("limits.queue_bytes_max=67108864");
+    let setup = setup.set("limits.write_stall_timeout_ms=60000");
+    setup.set("limits.linger_timeout_ms=10000").set("limits.failed_claims_max=100000")
+}
+
 #[test]
 fn a_slow_consumer_is_cut_at_so_many_messages() {
-    let setup =
-        Setup::new().set("limits.queue_messages_max=16").set("limits.failed_claims_max=100000");
-    setup.set("limits.linger_timeout_ms=10000").run(async |relay| {
+    cut_by_nothing_else().set("limits.queue_messages_max=16").run(async |relay| {
         slow_consumer(relay, Transport::Ws, FLOOD).await;
         slow_consumer(relay, Transport::Wss, FLOOD).await;
     });
@@ -95,9 +101,7 @@ fn a_slow_consumer_is_cut_at_so_many_messages() {
 
 #[test]
 fn a_slow_consumer_is_cut_at_so_many_bytes() {
-    let setup =
-        Setup::new().set("limits.queue_bytes_max=1048576").set("limits.failed_claims_max=100000");
-    setup.set("limits.linger_timeout_ms=10000").run(async |relay| {
+    cut_by_nothing_else().set("limits.queue_bytes_max=1048576").run(async |relay| {
         slow_consumer(relay, Transport::Ws, FLOOD).await;
         slow_consumer(relay, Transport::Wss, FLOOD).await;
     });
@@ -105,11 +109,7 @@ fn a_slow_consumer_is_cut_at_so_many_bytes() {
 
 #[test]
 fn a_consumer_that_stalls_is_cut_after_a_while() {
-    let setup =
-        Setup::new().set("limits.queue_bytes_max=67108864").set("limits.failed_claims_max=100000");
-    let setup =
-        setup.set("limits.write_stall_timeout_ms=500").set("limits.linger_timeout_ms=10000");
-    setup.run(async |relay| {
+    cut_by_nothing_else().set("limits.write_stall_timeout_ms=500").run(async |relay| {
         slow_consumer(relay, Transport::Ws, FLOOD).await;
         slow_consumer(relay, Transport::Wss, FLOOD).await;
     });
@@ -136,9 +136,7 @@ fn a_slow_consumer_that_reads_in_time_loses_nothing() {
 /// It always makes progress, so it is no matter of time.
 #[test]
 fn a_consumer_that_reads_a_byte_now_and_then_is_judged_by_what_waits() {
-    let setup =
-        Setup::new().set("limits.queue_bytes_max=1048576").set("limits.failed_claims_max=100000");
-    setup.set("limits.linger_timeout_ms=10000").run(async |relay| {
+    cut_by_nothing_else().set("limits.queue_bytes_max=1048576").run(async |relay| {
         for transport in [Transport::Ws, Transport::Wss] {
             let mut slow = Wire::narrow_web(relay, transport, "deaf").await;
             let mut page = relay.web(Transport::Ws, "/web").await;
@@ -169,10 +167,9 @@ fn a_consumer_that_reads_a_byte_now_and_then_is_judged_by_what_waits() {
 #[test]
 fn the_largest_queue_is_cut_when_all_together_are_too_long() {
     for workers in [1, 2] {
-        let setup = Setup::new().set(&format!("workers={workers}"));
+        let setup = cut_by_nothing_else().set(&format!("workers={workers}"));
         let setup = setup.set("limits.queues_bytes_max=2097152");
-        let setup = setup.set("limits.claim_timeout_ms=60000");
-        setup.set("limits.linger_timeout_ms=10000").run(async |relay| {
+        setup.set("limits.claim_timeout_ms=60000").run(async |relay| {
             let large = Wire::narrow_web(relay, Transport::Ws, "large").await;
             let mut small = Wire::narrow_web(relay, Transport::Ws, "small").await;
             let mut page = relay.web(Transport::Ws, "/web").await;
