@@ -145,3 +145,32 @@ fn ok(content_type: &str, text: &str) -> Vec<u8> {
     )
     .into_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::script::Script;
+    use crate::server::terms;
+
+    /// Who supervises the relay is told, and the watchdog of systemd is not fed.
+    #[test]
+    fn a_worker_that_hangs_is_no_good_health() {
+        let script = Script::start(terms(&Config::default()), Vec::new());
+        let script = script.expect("the shipped script");
+        let asked = parse_http(b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n", HEAD_BYTES_MAX);
+        let (request, _) = asked.ok().flatten().expect("a whole request");
+        for (age, is_good) in [(PULSE_AGE_MAX / 2, true), (PULSE_AGE_MAX, false)] {
+            let vitals = Vitals {
+                orders: watch::channel(Order::Run).1,
+                pulses: vec![Arc::default(), Arc::new(Pulse::unheard_for(age))],
+                script: script.status_board(),
+                begun: Instant::now(),
+            };
+            assert_eq!(vitals.all_beat(), is_good, "{age:?}");
+            let status = vitals.answer(&request)[b"HTTP/1.1 ".len()..].first_chunk::<3>().copied();
+            assert_eq!(status, Some(if is_good { *b"200" } else { *b"503" }));
+        }
+        script.stop();
+    }
+}

@@ -23,6 +23,13 @@ impl Default for Pulse {
 }
 
 impl Pulse {
+    /// Of a worker that has not been heard of for so long.
+    #[cfg(test)]
+    pub fn unheard_for(time: Duration) -> Pulse {
+        let since = Instant::now().checked_sub(time).expect("the machine runs for longer");
+        Pulse { since, ..Pulse::default() }
+    }
+
     pub(super) fn beat(&self, clients: usize, panics: usize) {
         let now = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.beat_ms.store(now, Relaxed);

@@ -130,6 +130,17 @@ impl Stage {
         }
     }
 
+    /// Lets time pass while the script decides nothing.
+    async fn undecided(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            for _ in 0..ROUNDS {
+                tokio::task::yield_now().await;
+            }
+            tokio::time::advance(SECOND).await;
+        }
+    }
+
     /// Sees that something is so after that time from now, and is not before.
     async fn only_after(&mut self, time: Duration, mut is_so: impl FnMut(&Stage) -> bool) {
         self.pass(time - MILLI).await;

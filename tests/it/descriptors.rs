@@ -1,5 +1,6 @@
 //! A run out of file descriptors: those who are here feel nothing of it, and it is over when it is.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
@@ -65,4 +66,33 @@ fn a_run_out_of_descriptors_is_over_when_they_are_back() {
         // The watch may find the script unreadable, and readable again.
         assert!(log.lines().count() <= 4, "{log}");
     });
+}
+
+/// A relay that may have so many files open, at first and at the most, and is to have 150 clients.
+fn limited(files: u64, at_most: u64) -> Process {
+    let shell = format!("ulimit -Sn {files} && ulimit -Hn {at_most} && exec \"$0\" \"$@\"");
+    let flags = ["--listen", "tcp://127.0.0.1:0", "--set", "workers=2"];
+    let flags = [&flags[..], &["--set", "limits.connections_max=150"]].concat();
+    Process::under(&shell, &flags, Stdio::null(), &[])
+}
+
+#[test]
+fn as_many_descriptors_as_clients_are_asked_for_at_the_start() {
+    let mut relay = limited(100, 300);
+    let addr = relay.listening(1)[0].1;
+    runtime().block_on(async {
+        Door::new(addr, None).backend(Transport::Tcp).await.hears_nothing().await;
+    });
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", relay.pid()));
+    let limits = limits.expect("it runs");
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let soft = files.and_then(|files| files.split_whitespace().next()?.parse::<u64>().ok());
+    assert!(soft.is_some_and(|soft| soft > 150), "expected room for all clients: {limits}");
+    relay.signal("TERM");
+    assert_eq!(relay.exit_code(), Some(0));
+
+    let (code, stdout, stderr) = limited(100, 180).output();
+    assert_eq!((code, &*stdout), (Some(64), ""), "{stderr}");
+    let told = "limits.connections_max is 150, but this process may open only 180 files";
+    assert!(stderr.contains(told), "{stderr}");
 }

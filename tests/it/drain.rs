@@ -57,12 +57,14 @@ fn a_relay_without_clients_ends_at_once() {
 
 #[test]
 fn nobody_is_accepted_any_more() {
-    let relay = Setup::new().start();
-    let addr = relay.addr;
-    relay.stop();
-    crate::harness::runtime().block_on(async {
-        let connected = TcpStream::connect(addr).await;
-        assert!(connected.is_err(), "expected nobody to listen after run() has returned");
+    relay_test(async |relay| {
+        // It does not answer the Close, so that the drain goes on.
+        let mut deaf = Wire::web(relay, Transport::Ws, "/").await;
+        relay.ask_to_stop();
+        assert_eq!(deaf.frame().await.expect("a Close frame").close_code(), Some(1001));
+        let connected = TcpStream::connect(relay.addr).await;
+        assert!(connected.is_err(), "expected nobody to listen while the relay drains");
+        assert!(!relay.has_ended());
     });
 }
 
@@ -87,6 +89,47 @@ fn what_was_taken_is_delivered_before_the_close() {
             client.expect_close(1001).await;
         }
         eventually("that run() returns", async || relay.has_ended()).await;
+    });
+}
+
+/// More waits for them than the kernel keeps, and they begin to read when the relay is to end.
+#[test]
+fn what_waits_for_slow_readers_is_delivered_before_the_close() {
+    Setup::new().set("limits.queue_bytes_max=67108864").run(async |relay| {
+        let mut slow = Vec::new();
+        for transport in [Transport::Ws, Transport::Wss] {
+            slow.push(Wire::narrow_web(relay, transport, &transport.to_string()).await);
+        }
+        let mut sender = relay.backend(Transport::Tcp).await;
+        let text = |n: usize| format!("{{\"n\":{n},\"x\":\"{}\"}}", "x".repeat(64 * 1024));
+        for n in 0..150 {
+            sender.send(&text(n)).await;
+            sender.acked("").await;
+        }
+        relay.ask_to_stop();
+        for wire in &mut slow {
+            for n in 0..150 {
+                assert!(wire.text().await == text(n).into_bytes(), "expected message {n}");
+            }
+            assert_eq!(wire.frame().await.expect("a Close frame").close_code(), Some(1001));
+        }
+    });
+}
+
+/// Who waits for the limit on broadcasts waits no longer.
+#[test]
+fn what_was_put_off_is_delivered_before_the_close() {
+    Setup::new().set("limits.broadcasts_per_second_max=1").run(async |relay| {
+        let mut page = relay.web(Transport::Ws, "/web").await;
+        let mut sender = relay.backend(Transport::Tcp).await;
+        let texts: Vec<String> = (0..40).map(|n| format!("{{\"n\":{n}}}")).collect();
+        sender.send_together(&texts.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        page.hears(&texts[0]).await;
+        relay.ask_to_stop();
+        for text in &texts[1..] {
+            page.hears(text).await;
+        }
+        page.expect_close(1001).await;
     });
 }
 

@@ -53,6 +53,28 @@ over_each_transport! {
     }
 }
 
+/// A name that is too long is nobody's: nothing sent to it arrives.
+#[test]
+fn an_ident_over_its_limit_is_not_taken() {
+    relay_test(async |relay| {
+        for transport in [Transport::Ws, Transport::Wss] {
+            let named = |bytes: usize| Hello::php(Some("/")).header("Ident", &"i".repeat(bytes));
+            let to = |bytes: usize| json!({ "opcode": "feedback", "ident": "i".repeat(bytes) });
+            let mut sender = relay.backend(Transport::Tcp).await;
+            for (bytes, is_taken) in [(128, true), (129, false)] {
+                let mut backend = relay.open(transport, named(bytes)).await;
+                backend.hears_ready().await;
+                sender.send(&to(bytes).to_string()).await;
+                sender.acked("").await;
+                if is_taken {
+                    backend.hears(&*to(bytes).to_string()).await;
+                }
+                backend.hears_nothing().await;
+            }
+        }
+    });
+}
+
 over_each_transport! {
     async fn a_message_too_big_closes_its_sender_and_nobody_else(relay, transport) {
         let mut page = relay.web(Transport::Ws, "/web").await;
@@ -196,36 +218,6 @@ fn a_greeting_over_the_header_limit_is_refused() {
                 "over {transport}: expected a refusal: {answer:?}"
             );
         }
-    });
-}
-
-#[test]
-fn a_flood_by_one_does_not_keep_the_others_waiting() {
-    Setup::new().set("workers=1").run(async |relay| {
-        let mut flood = relay.open(Transport::Tcp, Hello::php(None)).await;
-        flood.hears_ready().await;
-        let mut other = relay.backend(Transport::Tcp).await;
-        let messages = r#"{"opcode":"feedback","uuid":"nobody"}"#.repeat(1000);
-        let flooding = async {
-            for _ in 0..100 {
-                flood.send_bytes(messages.as_bytes()).await;
-                while let Ok(heard) = tokio::time::timeout(Duration::ZERO, flood.heard()).await {
-                    assert_eq!(crate::client::opcode(&heard).as_deref(), Some("next"), "{heard}");
-                }
-            }
-        };
-        let mut times = Vec::new();
-        let talking = async {
-            for _ in 0..100 {
-                let since = std::time::Instant::now();
-                other.hears_nothing().await;
-                times.push(since.elapsed());
-            }
-        };
-        tokio::join!(flooding, talking);
-        times.sort_unstable();
-        // Promised: 100 ms at p99. The median says enough on a machine that is busy with tests.
-        assert!(times[50] < Duration::from_millis(100), "expected answers in time: {times:?}");
     });
 }
 

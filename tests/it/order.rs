@@ -210,6 +210,23 @@ fn everything_acked_to_a_sender_that_leaves_is_delivered() {
     });
 }
 
+over_each_transport! {
+    /// Nobody waits for an ack, and the end comes in the same moment.
+    async fn what_was_sent_before_the_end_is_delivered(relay, transport) {
+        let mut page = relay.web(Transport::Ws, "/web").await;
+        for round in 0..50 {
+            let mut client = relay.client(transport).await;
+            let text = |n: usize| format!(r#"{{"round":{round},"n":{n}}}"#);
+            let texts: Vec<String> = (0..20).map(text).collect();
+            client.send_together(&texts.iter().map(String::as_str).collect::<Vec<_>>()).await;
+            client.close(Some(1000)).await;
+            for text in &texts {
+                page.hears(text).await;
+            }
+        }
+    }
+}
+
 #[test]
 fn a_name_is_free_as_soon_as_its_owner_has_heard_the_close() {
     // The next claim may come at once, and on the other worker.

@@ -6,9 +6,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::runtime::LocalOptions;
 
-use super::reading::FRAMES_PER_TURN;
+use super::reading::{FRAMES_PER_TURN, READS_PER_TURN};
 use super::*;
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::frame::Encoding;
 use crate::headers::Headers;
 use crate::hub::Delivery;
@@ -20,6 +20,8 @@ use crate::transport::Transport;
 /// A WebSocket client that is through its handshake, and its peer.
 async fn connected(config: Config) -> (TcpStream, Rc<Link>, Drive) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    // What is accepted inherits it: some 200 KB may have come before the first read.
+    socket2::SockRef::from(&listener).set_recv_buffer_size(1 << 20).expect("a socket option");
     let addr = listener.local_addr().expect("bound");
     let peer = TcpStream::connect(addr).await.expect("connected");
     let (tcp, addr) = listener.accept().await.expect("accepted");
@@ -87,6 +89,66 @@ fn a_flood_that_needs_no_decision_is_read_in_turns() {
         assert!(turns >= FRAMES / FRAMES_PER_TURN, "{turns} turns for {FRAMES} {name}");
     }
     assert!(turns(&frame(0x81, b"{}")) <= 2);
+}
+
+/// And so they have when it is few frames, however large: a turn is as much as two reads take.
+#[test]
+fn what_is_large_is_read_in_turns() {
+    const BYTES: usize = 32 * 1024;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let (mut peer, link, mut drive) = connected(Config::default()).await;
+        let head = [&[0x81, 0xfe][..], &(BYTES as u16).to_be_bytes(), &[0; 4]].concat();
+        let message = [head, vec![b' '; BYTES]].concat();
+        peer.write_all(&message.repeat(6)).await.expect("room in the kernel");
+        poll_fn(|cx| {
+            assert!(Pin::new(&mut drive).poll(cx).is_pending());
+            if link.undecided() > 0 { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        let read = link.undecided_bytes();
+        assert!(read <= READS_PER_TURN * 64 * 1024, "{read} bytes in one turn");
+    });
+}
+
+/// What is not decided yet is bounded, for each client and for all of a worker, in messages and in
+/// bytes; what was read stays with the connection until there is room.
+#[test]
+fn no_more_is_read_than_may_wait_for_the_script() {
+    let message = frame(0x81, br#"{"x":"0123456789"}"#);
+    type Bound = (&'static str, usize, fn(&mut Limits));
+    let bounds: [Bound; 4] = [
+        ("undecided_messages_max", 3, |limits| limits.undecided_messages_max = 3),
+        ("undecided_bytes_max", 4, |limits| limits.undecided_bytes_max = 18 * 3 + 1),
+        // The start of the connection waits, too.
+        ("script_queue_messages_max", 4, |limits| limits.script_queue_messages_max = 5),
+        ("script_queue_bytes_max", 5, |limits| limits.script_queue_bytes_max = 18 * 4 + 1),
+    ];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    for (key, count, set) in bounds {
+        runtime.block_on(async {
+            let mut config = Config::default();
+            set(&mut config.limits);
+            let (mut peer, link, mut drive) = connected(config).await;
+            peer.write_all(&message.repeat(40)).await.expect("room in the kernel");
+            poll_fn(|cx| {
+                assert!(Pin::new(&mut drive).poll(cx).is_pending());
+                if link.undecided() > 0 { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            for _ in 0..5 {
+                poll_once(&mut drive).await;
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(link.undecided(), count, "{key}");
+            let decided = Delivery::Decided { to: link.id, bytes: 18, ack: false };
+            drive.home.shard.borrow_mut().apply(decided);
+            drive.home.intake.give_back(18);
+            poll_once(&mut drive).await;
+            assert_eq!(link.undecided(), count, "{key}: as many as there is room for");
+        });
+    }
 }
 
 /// What arrives for others is noticed after a turn, not after as many as tokio takes in a row.

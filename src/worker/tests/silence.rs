@@ -164,3 +164,36 @@ fn a_backend_may_be_idle_for_so_long_and_is_never_pinged() {
         },
     );
 }
+
+/// The script takes its time: that is no silence.
+#[test]
+fn who_waits_for_the_script_is_not_silent() {
+    staged(
+        |_| {},
+        async |stage| {
+            let mut page = stage.web().await;
+            page.say(frame(TEXT, "{}"));
+            stage.undecided(110 * SECOND).await;
+            assert!(!page.has_heard(SERVER_PING));
+            stage.settle().await;
+            assert_eq!(stage.end_of(&page), None);
+        },
+    );
+}
+
+/// While the script has no room for more, nobody is read from, and what a page says is not heard.
+#[test]
+fn who_is_not_listened_to_is_not_silent() {
+    staged(
+        |config| config.limits.script_queue_messages_max = 1,
+        async |stage| {
+            let (mut one, mut other) = (stage.web().await, stage.web().await);
+            one.say(frame(TEXT, "{}"));
+            stage.undecided(110 * SECOND).await;
+            assert!(!other.has_heard(SERVER_PING));
+            stage.settle().await;
+            assert_eq!((stage.end_of(&one), stage.end_of(&other)), (None, None));
+            stage.only_after(60 * SECOND, gone_for(CloseReason::Unregistered, &other)).await;
+        },
+    );
+}
