@@ -13,9 +13,9 @@ use relay::config::Config;
 use relay::frame::{Decoder, Encoding};
 use relay::hub::{Delivery, Link, Payload, Shard};
 use relay::message::{Message, MessageLimits};
-use relay::outbound::Waiting;
 use relay::session::ClientKind;
 use relay::transport::Transport;
+use relay::waiting::Waiting;
 
 const SIZES: [usize; 3] = [64, 1024, 16 * 1024];
 const BYTES_MAX: usize = 1024 * 1024;

@@ -9,6 +9,7 @@ pub mod message;
 pub mod panics;
 pub mod rate;
 pub mod session;
+pub mod waiting;
 pub mod watch;
 
 // The way of the log.

@@ -1,8 +1,6 @@
 //! What a client has been sent but its socket has not taken. Empty, and without memory of its own,
 //! for every client that keeps up.
 
-mod waiting;
-
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
@@ -11,7 +9,7 @@ use bytes::Bytes;
 
 use crate::config::Limits;
 use crate::transport::Transport;
-pub use waiting::Waiting;
+use crate::waiting::Waiting;
 
 /// A slice that is smaller than this part of the buffer it would keep alive is copied instead, so
 /// that a queue never holds more than this many times what it counts.

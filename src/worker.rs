@@ -24,9 +24,9 @@ use crate::admission::Place;
 use crate::config::Config;
 use crate::connection::{self, Door, Home, Partings};
 use crate::hub::Delivery;
-use crate::outbound::Waiting;
 use crate::script::{Intake, Queue};
 use crate::session::Issuer;
+use crate::waiting::Waiting;
 use inbox::Inbox;
 pub use pulse::Pulse;
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use relay::admission::Admission;
 use relay::config::Config;
 use relay::connection::Door;
-use relay::outbound::Waiting;
+use relay::waiting::Waiting;
 use relay::script::{Clock, Queue, ScriptThread, Setup, Source};
 use relay::session::Issuer;
 use relay::transport::tls::{self, Tls};

@@ -13,9 +13,9 @@ use tokio::time::timeout;
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::hub::{Link, Shard};
-use crate::outbound::Waiting;
 use crate::script::Intake;
 use crate::session::Issuer;
+use crate::waiting::Waiting;
 
 /// How much is read at once. One buffer serves all connections of a worker, because a connection
 /// keeps bytes only while a frame is incomplete.

@@ -16,9 +16,10 @@ use super::silence::{CLAIM_PING, Silence};
 use super::turn::Part;
 use crate::close::CloseReason;
 use crate::frame::Encoding;
-use crate::outbound::{QueueLimits, Waiting};
+use crate::outbound::QueueLimits;
 use crate::session::{ClientKind, SessionId};
 use crate::transport::Transport;
+use crate::waiting::Waiting;
 use output::Output;
 
 /// One session on its worker.

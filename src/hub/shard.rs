@@ -1,11 +1,12 @@
 //! A worker's share of the sessions, and how it does what the hub hands over: gather a turn, then
 //! write each client it concerns once.
 
+mod room;
+
 use std::cell::Cell;
-use std::collections::BinaryHeap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use slab::Slab;
@@ -18,10 +19,11 @@ use crate::close::CloseReason;
 use crate::config::Config;
 use crate::frame::{self, Encoding};
 use crate::log::Seldom;
-use crate::outbound::{QueueLimits, Waiting};
+use crate::outbound::QueueLimits;
 use crate::panics::{Whom, confined};
 use crate::session::{ClientKind, SessionId};
 use crate::transport::Transport;
+use crate::waiting::Waiting;
 
 /// The sessions of one worker.
 pub struct Shard {
@@ -197,35 +199,6 @@ impl Shard {
     pub fn send_frame(&self, link: &Link, frame: Bytes) {
         self.serve(link, || link.send_frame(frame, self.queue_limits));
         self.make_room();
-    }
-
-    /// While all queues together hold too much, cuts the clients with the largest ones. What a cut
-    /// leaves of a begun frame goes as well where that is the largest, so there is room at once, and
-    /// nobody is cut for the queue of another. The next tick tells the log.
-    fn make_room(&self) {
-        if !self.waiting.is_too_much(self.queues_bytes_max) {
-            return;
-        }
-        let held = self.links.iter().map(|(slot, link)| (link.waiting_bytes(), slot));
-        let mut queues: BinaryHeap<_> = held.filter(|(bytes, _)| *bytes > 0).collect();
-        while self.waiting.is_too_much(self.queues_bytes_max)
-            && let Some((_, slot)) = queues.pop()
-        {
-            let Some(link) = self.links.get(slot) else { continue };
-            // Nobody's turn comes more than twice, whatever that frees: to be cut, and to lose the rest.
-            let mut cut = false;
-            self.serve(link, || cut = link.make_room());
-            if cut {
-                self.cut.note();
-                queues.push((link.waiting_bytes(), slot));
-            }
-        }
-    }
-
-    fn tell_cut(&self) {
-        if let Some(cut) = self.cut.due(Instant::now()) {
-            tracing::warn!(cut, "limits.queues_bytes_max is reached: cut the slowest clients");
-        }
     }
 
     /// Takes one delivery into the turn.

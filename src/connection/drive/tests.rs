@@ -12,10 +12,10 @@ use crate::config::{Config, Limits};
 use crate::frame::Encoding;
 use crate::headers::Headers;
 use crate::hub::Delivery;
-use crate::outbound::Waiting;
 use crate::script::{Intake, Queue};
 use crate::session::{ClientInfo, ClientKind, Issuer, Scheme};
 use crate::transport::Transport;
+use crate::waiting::Waiting;
 
 /// A WebSocket client that is through its handshake, and its peer.
 async fn connected(config: Config) -> (TcpStream, Rc<Link>, Drive) {

@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::hub::turn::Part;
-use crate::outbound::{Outbound, Waiting};
+use crate::outbound::Outbound;
 use crate::transport::Transport;
+use crate::waiting::Waiting;
 
 /// What goes out to one client: its transport, and what that has not taken yet.
 pub(super) struct Output {

@@ -45,7 +45,7 @@ impl Waiting {
     }
 
     /// A queue of this worker has changed its length.
-    pub(super) fn changed(&self, before: usize, after: usize) {
+    pub fn changed(&self, before: usize, after: usize) {
         // Nobody else writes it, and it counts `before`.
         self.counts[self.worker].0.store(self.own() - before + after, Ordering::Relaxed);
     }
