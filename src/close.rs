@@ -24,6 +24,8 @@ pub enum CloseReason {
     TooBig { bytes_max: usize },
     /// The client does not read: its outbound queue is full, or a write made no progress.
     SlowConsumer,
+    /// Too much has come of unfinished messages in all, and most of it from this client.
+    NoRoom,
     /// The client answers no pings: its network is gone, or its machine asleep.
     Unresponsive,
     /// A backend said nothing for too long.
@@ -60,9 +62,9 @@ impl CloseReason {
             | CloseReason::Unregistered => 1008,
             CloseReason::TooBig { .. } => 1009,
             CloseReason::HandlerFailed | CloseReason::Internal => 1011,
-            // Try again later, in the registry of close codes. (A page's script is never told the
-            // HTTP status of a refused upgrade.)
-            CloseReason::Refused(_) => 1013,
+            // Try again later, in the registry of close codes: it is the relay that has no room. (A
+            // page's script is never told the HTTP status of a refused upgrade.)
+            CloseReason::Refused(_) | CloseReason::NoRoom => 1013,
             CloseReason::Script { code, .. } => *code,
         }
     }
@@ -80,6 +82,9 @@ impl CloseReason {
             CloseReason::NotUtf8 => "text that is not UTF-8".to_owned(),
             CloseReason::TooBig { bytes_max } => format!("message over {bytes_max} bytes"),
             CloseReason::SlowConsumer => "slow consumer".to_owned(),
+            CloseReason::NoRoom => {
+                "no room for unfinished messages (limits.unfinished_bytes_max)".to_owned()
+            }
             CloseReason::TooManyClaims => "too many claims of names in use".to_owned(),
             CloseReason::TooMuchWaiting => "too much of it waits".to_owned(),
             CloseReason::Unresponsive => "no answer to pings".to_owned(),
@@ -103,6 +108,7 @@ impl CloseReason {
             CloseReason::NotUtf8 => "not_utf8",
             CloseReason::TooBig { .. } => "too_big",
             CloseReason::SlowConsumer => "slow_consumer",
+            CloseReason::NoRoom => "no_room",
             CloseReason::TooManyClaims => "too_many_claims",
             CloseReason::TooMuchWaiting => "too_much_waiting",
             CloseReason::Unresponsive => "unresponsive",

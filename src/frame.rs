@@ -117,6 +117,24 @@ impl Decoder {
         }
     }
 
+    /// How much memory is kept for messages whose rest has not come: nothing behind a whole one. Input
+    /// that was kept because the caller had no room is not counted.
+    pub fn unfinished_bytes(&self) -> usize {
+        match &self.wire {
+            Wire::WebSocket(websocket) => websocket.unfinished_bytes(),
+            Wire::Raw(raw) => raw.unfinished_bytes(),
+        }
+    }
+
+    /// Drops all that is kept: nothing is decoded any more.
+    pub fn clear(&mut self) {
+        self.backlog = None;
+        match &mut self.wire {
+            Wire::WebSocket(websocket) => websocket.clear(),
+            Wire::Raw(raw) => raw.clear(),
+        }
+    }
+
     /// Whether a pause in the input (`raw.pause_ms` without a byte) would decide something.
     pub fn awaits_pause(&self) -> bool {
         match &self.wire {
@@ -149,6 +167,16 @@ impl Wire {
             }
         }
     }
+}
+
+/// Appends a part of a message; the memory doubles with what has arrived, and never grows past the
+/// `room` that is left to the announced or allowed length.
+fn append(bytes: &mut Vec<u8>, part: &[u8], room: usize) {
+    if bytes.capacity() - bytes.len() < part.len() {
+        let more = bytes.len().min(room).max(part.len());
+        bytes.reserve_exact(more);
+    }
+    bytes.extend_from_slice(part);
 }
 
 /// How outbound text is put on the wire.

@@ -3,13 +3,12 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::rc::Rc;
 
 use bytes::Bytes;
 
 use crate::config::Limits;
 use crate::transport::Transport;
-use crate::waiting::Waiting;
+use crate::waiting::{Counted, Sum};
 
 /// A slice that is smaller than this part of the buffer it would keep alive is copied instead, so
 /// that a queue never holds more than this many times what it counts.
@@ -20,11 +19,10 @@ const PIECES_PER_WRITE: usize = 64;
 
 /// The outbound queue of one client.
 pub struct Outbound {
-    waiting: Rc<Waiting>,
     pieces: VecDeque<Piece>,
     /// How much of the first piece is written.
     written: usize,
-    bytes: usize,
+    bytes: Counted,
     messages: usize,
 }
 
@@ -50,8 +48,9 @@ impl From<&Limits> for QueueLimits {
 
 impl Outbound {
     /// An empty one, which is counted there.
-    pub fn new(waiting: Rc<Waiting>) -> Outbound {
-        Outbound { waiting, pieces: VecDeque::new(), written: 0, bytes: 0, messages: 0 }
+    pub fn new(queues: &Sum) -> Outbound {
+        let bytes = Counted::new(queues);
+        Outbound { pieces: VecDeque::new(), written: 0, bytes, messages: 0 }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -60,17 +59,17 @@ impl Outbound {
 
     /// Bytes that wait, those of shared buffers counted in full.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes.bytes()
     }
 
     pub fn exceeds(&self, limits: QueueLimits) -> bool {
-        self.bytes > limits.bytes_max || self.messages > limits.messages_max
+        self.bytes() > limits.bytes_max || self.messages > limits.messages_max
     }
 
     /// Whether acks to a client that never reads are to be left out, with `coming` messages more on
     /// their way.
     pub fn is_half_full(&self, limits: QueueLimits, coming: usize) -> bool {
-        self.bytes > limits.bytes_max / 2 || self.messages + coming > limits.messages_max / 2
+        self.bytes() > limits.bytes_max / 2 || self.messages + coming > limits.messages_max / 2
     }
 
     /// Appends whole frames that are a part of `buffer`; `written` bytes of them have gone out
@@ -89,7 +88,7 @@ impl Outbound {
             debug_assert!(self.pieces.is_empty(), "only what is written first is written in part");
             self.written = written;
         }
-        self.count(self.bytes + bytes.len() - written);
+        self.bytes.set(self.bytes() + bytes.len() - written);
         self.messages += messages;
         self.pieces.push_back(Piece { bytes, messages });
     }
@@ -120,7 +119,7 @@ impl Outbound {
     }
 
     fn advance(&mut self, written: usize) {
-        self.count(self.bytes - written);
+        self.bytes.set(self.bytes() - written);
         self.written += written;
         while let Some(first) = self.pieces.front() {
             if self.written < first.bytes.len() {
@@ -134,14 +133,9 @@ impl Outbound {
         self.pieces = VecDeque::new();
     }
 
-    fn count(&mut self, bytes: usize) {
-        self.waiting.changed(self.bytes, bytes);
-        self.bytes = bytes;
-    }
-
     /// Drops all that waits.
     pub fn clear(&mut self) {
-        self.count(0);
+        self.bytes.set(0);
         self.pieces = VecDeque::new();
         (self.written, self.messages) = (0, 0);
     }
@@ -161,18 +155,13 @@ impl Outbound {
     }
 }
 
-impl Drop for Outbound {
-    fn drop(&mut self) {
-        self.count(0);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::waiting::Waiting;
 
     fn empty() -> Outbound {
-        Outbound::new(Rc::new(Waiting::of_workers(1).remove(0)))
+        Outbound::new(&Waiting::of_workers(1).remove(0).queues)
     }
 
     fn frames(text: &'static str) -> Bytes {
@@ -184,22 +173,22 @@ mod tests {
         let limits = QueueLimits { bytes_max: 10, messages_max: 3 };
         let mut queue = empty();
         queue.push_frames(frames("aaaaa"), 2, 1);
-        assert_eq!((queue.bytes, queue.messages), (3, 1));
+        assert_eq!((queue.bytes(), queue.messages), (3, 1));
         queue.push_frames(frames("bbbbb"), 0, 2);
         assert!(!queue.exceeds(limits) && queue.is_half_full(limits, 0));
         queue.push_frames(frames("ccc"), 0, 1);
         assert!(queue.exceeds(limits));
         queue.advance(3 + 4);
-        assert_eq!((queue.bytes, queue.messages, queue.written), (4, 3, 4));
+        assert_eq!((queue.bytes(), queue.messages, queue.written), (4, 3, 4));
         queue.advance(4);
         assert!(queue.is_empty());
-        assert_eq!((queue.bytes, queue.messages, queue.written), (0, 0, 0));
+        assert_eq!((queue.bytes(), queue.messages, queue.written), (0, 0, 0));
     }
 
     #[test]
     fn all_queues_are_counted_together() {
-        let waiting = Rc::new(Waiting::of_workers(1).remove(0));
-        let mut queues = [(); 3].map(|()| Outbound::new(Rc::clone(&waiting)));
+        let waiting = Waiting::of_workers(1).remove(0).queues;
+        let mut queues = [(); 3].map(|()| Outbound::new(&waiting));
         for queue in &mut queues {
             queue.push_frames(frames("aaaabbbb"), 2, 2);
             queue.push_frames(frames("cccc"), 0, 1);
@@ -234,7 +223,7 @@ mod tests {
         queue.push_frames(frames("aaaabbbbcccc"), 5, 3);
         queue.push_frames(frames("dddd"), 0, 1);
         queue.clear_to_frame(by_four);
-        assert_eq!((queue.bytes, queue.messages), (3, 1));
+        assert_eq!((queue.bytes(), queue.messages), (3, 1));
         assert_eq!(&queue.pieces[0].bytes[..], b"aaaabbbb");
 
         let mut between = empty();

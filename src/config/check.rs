@@ -96,6 +96,7 @@ fn check_ranges(config: &Config) -> Vec<Problem> {
         ("limits.queue_bytes_max", size(limits.queue_bytes_max), BYTES),
         ("limits.queue_messages_max", size(limits.queue_messages_max), COUNT),
         ("limits.queues_bytes_max", size(limits.queues_bytes_max), BYTES),
+        ("limits.unfinished_bytes_max", size(limits.unfinished_bytes_max), BYTES),
         ("limits.write_stall_timeout_ms", millis(limits.write_stall_timeout), MILLIS),
         ("limits.messages_per_second_max", size(limits.messages_per_second_max), PER_SECOND),
         ("limits.messages_burst_max", size(limits.messages_burst_max), COUNT),
@@ -124,17 +125,18 @@ fn check_ranges(config: &Config) -> Vec<Problem> {
         .collect()
 }
 
-/// A queue that cannot hold one message of the largest size would never let it pass.
+/// What cannot hold one message of the largest size would never let it pass.
 fn check_queues(config: &Config) -> Option<Problem> {
     let limits = &config.limits;
     let queues = [
         ("limits.queue_bytes_max", limits.queue_bytes_max),
         ("limits.queues_bytes_max", limits.queues_bytes_max),
         ("limits.script_queue_bytes_max", limits.script_queue_bytes_max),
+        ("limits.unfinished_bytes_max", limits.unfinished_bytes_max),
     ];
     let (key, bytes) = queues.into_iter().find(|(_, bytes)| *bytes < limits.message_bytes_max)?;
     let text = format!(
-        "a message (message_bytes_max = {}) must fit into the queue ({key} = {bytes})",
+        "a message (message_bytes_max = {}) must fit into {key} = {bytes}",
         limits.message_bytes_max
     );
     problem(&[key, "limits.message_bytes_max"], text)

@@ -256,6 +256,8 @@ pub struct Limits {
     pub queue_messages_max: usize,
     /// All outbound queues together, in bytes; at least `message_bytes_max`.
     pub queues_bytes_max: usize,
+    /// What has come of all messages whose rest has not, in bytes; at least `message_bytes_max`.
+    pub unfinished_bytes_max: usize,
     /// How long a write to a client may make no progress.
     #[serde(rename = "write_stall_timeout_ms", with = "millis")]
     pub write_stall_timeout: Duration,
@@ -312,6 +314,7 @@ impl Default for Limits {
             queue_bytes_max: 4 * 1024 * 1024,
             queue_messages_max: 4_096,
             queues_bytes_max: 256 * 1024 * 1024,
+            unfinished_bytes_max: 128 * 1024 * 1024,
             write_stall_timeout: Duration::from_secs(10),
             messages_per_second_max: 0,
             messages_burst_max: 100,

@@ -75,6 +75,7 @@ impl Future for Drive {
                     let _ = self.link.poll_written(cx);
                     let input = self.poll_input(cx);
                     self.answer_pings();
+                    self.count_unfinished();
                     let reason = ready!(input);
                     self.decide(reason);
                 }
@@ -204,9 +205,19 @@ impl Drive {
     fn leave(&mut self, reason: &CloseReason) {
         self.link.read_on();
         self.ticket = None;
+        self.decoder.clear();
+        self.count_unfinished();
         if let Some(membership) = self.membership.take() {
             self.link.submitted(0);
             membership.end(reason.clone());
+        }
+    }
+
+    /// Tells how much is kept of unfinished messages, where that has changed.
+    fn count_unfinished(&self) {
+        let bytes = self.decoder.unfinished_bytes();
+        if bytes != self.link.unfinished_bytes() {
+            self.home.shard.borrow().count_unfinished(&self.link, bytes);
         }
     }
 

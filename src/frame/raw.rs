@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use memchr::memchr3;
 
-use super::{BUFFER_OFF, BUFFER_ON, Frame};
+use super::{BUFFER_OFF, BUFFER_ON, Frame, append};
 use crate::close::CloseReason;
 use burst::Burst;
 use scan::{Quote, Scan};
@@ -36,6 +36,20 @@ enum State {
 impl Decoder {
     pub(super) fn new(message_bytes_max: usize) -> Decoder {
         Decoder { message_bytes_max, state: State::Between }
+    }
+
+    /// As [`super::Decoder::unfinished_bytes`].
+    pub(super) fn unfinished_bytes(&self) -> usize {
+        match &self.state {
+            State::Between | State::Run(_) => 0,
+            State::Value(value) => value.bytes.capacity(),
+            State::Burst(burst) => burst.held.capacity(),
+        }
+    }
+
+    /// As [`super::Decoder::clear`].
+    pub(super) fn clear(&mut self) {
+        self.state = State::Between;
     }
 
     /// As [`super::Decoder::decode`].
@@ -116,10 +130,11 @@ impl Decoder {
             return Ok(None);
         };
         let part = value.scan.take(input);
-        if part.len() > self.message_bytes_max.saturating_sub(value.bytes.len()) {
+        let room = self.message_bytes_max.saturating_sub(value.bytes.len());
+        if part.len() > room {
             return Err(self.too_big());
         }
-        value.bytes.extend_from_slice(part);
+        append(&mut value.bytes, part, room);
         if !value.scan.is_over() {
             return Ok(None);
         }
@@ -143,9 +158,9 @@ impl Decoder {
         let State::Burst(burst) = &mut self.state else {
             return Ok(None);
         };
-        let Some(held) = burst.take(input) else {
-            return match burst.held.len() > self.message_bytes_max.saturating_add(BUFFER_OFF.len())
-            {
+        let bytes_max = self.message_bytes_max.saturating_add(BUFFER_OFF.len());
+        let Some(held) = burst.take(input, bytes_max) else {
+            return match burst.held.len() > bytes_max {
                 true => Err(self.too_big()),
                 false => Ok(None),
             };

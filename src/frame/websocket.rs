@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
     coding::{CloseCode, Control, Data, OpCode},
 };
 
-use super::{BUFFER_OFF, BUFFER_ON, CONTROL_BYTES_MAX, Frame, take};
+use super::{BUFFER_OFF, BUFFER_ON, CONTROL_BYTES_MAX, Frame, append, take};
 use crate::close::CloseReason;
 
 /// The longest header of a client frame (RFC 6455, section 5.2): 2 bytes, 8 of length, 4 of mask.
@@ -62,6 +62,17 @@ impl Decoder {
     /// without end.
     pub(super) fn is_in_message(&self) -> bool {
         self.arriving.as_ref().is_some_and(|frame| matches!(frame.opcode, OpCode::Data(_)))
+    }
+
+    /// As [`super::Decoder::unfinished_bytes`].
+    pub(super) fn unfinished_bytes(&self) -> usize {
+        let texts = [&self.message, &self.held].into_iter().flatten();
+        texts.map(|text| text.bytes.capacity()).sum()
+    }
+
+    /// As [`super::Decoder::clear`].
+    pub(super) fn clear(&mut self) {
+        *self = Decoder::new(self.message_bytes_max);
     }
 
     /// As [`super::Decoder::decode`].
@@ -175,9 +186,19 @@ impl Decoder {
             _ => {}
         }
         let before = self.message.as_ref().map_or(0, |message| message.bytes.len());
-        match length > self.message_bytes_max.saturating_sub(before) as u64 {
+        match length > self.room().saturating_sub(before) as u64 {
             true => Err(self.too_big()),
             false => Ok(()),
+        }
+    }
+
+    /// How long a message may be. What is held is one with it in the end, all but a `bufferOFF`.
+    fn room(&self) -> usize {
+        match &self.held {
+            None => self.message_bytes_max,
+            Some(held) => {
+                self.message_bytes_max.saturating_sub(held.bytes.len()).max(BUFFER_OFF.len())
+            }
         }
     }
 
@@ -217,10 +238,11 @@ impl Decoder {
 
     /// Appends a part of a data frame to its message.
     fn append(&mut self, part: &[u8], arriving: &Arriving) -> Result<(), CloseReason> {
+        let allowed = self.room();
         let message = self.message.get_or_insert_default();
         let room = match arriving.is_final {
             true => arriving.left,
-            false => self.message_bytes_max.saturating_sub(message.bytes.len()),
+            false => allowed.saturating_sub(message.bytes.len()),
         };
         message.append(part, room);
         match self.held {
@@ -273,16 +295,13 @@ struct Text {
 }
 
 impl Text {
-    /// Appends; the memory doubles with what has arrived, and never grows past the `room` that is
-    /// left to the announced or allowed length.
+    /// As [`append`].
     fn append(&mut self, part: &[u8], room: usize) {
+        #[cfg(test)]
         if self.bytes.capacity() - self.bytes.len() < part.len() {
-            let more = self.bytes.len().min(room).max(part.len());
-            self.bytes.reserve_exact(more);
-            #[cfg(test)]
             tests::count(self.bytes.len());
         }
-        self.bytes.extend_from_slice(part);
+        append(&mut self.bytes, part, room);
     }
 
     /// Fails as soon as no continuation can make this UTF-8 (RFC 6455, section 8.1).

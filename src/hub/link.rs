@@ -5,7 +5,6 @@ mod output;
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -19,7 +18,7 @@ use crate::frame::Encoding;
 use crate::outbound::QueueLimits;
 use crate::session::{ClientKind, SessionId};
 use crate::transport::Transport;
-use crate::waiting::Waiting;
+use crate::waiting::{Counted, Waiting};
 use output::Output;
 
 /// One session on its worker.
@@ -31,6 +30,8 @@ pub struct Link {
     /// Messages of this client that wait for the script's decision.
     undecided: Cell<usize>,
     undecided_bytes: Cell<usize>,
+    /// What has come of its messages whose rest has not, as its decoder keeps it.
+    unfinished: Counted,
     /// Whether its task has stopped until one of them is decided.
     awaits_decision: Cell<bool>,
     /// Whether it is not read from because it has sent more than it may.
@@ -69,7 +70,7 @@ impl Link {
         kind: ClientKind,
         encoding: Encoding,
         transport: Transport,
-        waiting: Rc<Waiting>,
+        waiting: &Waiting,
     ) -> Link {
         Link {
             id,
@@ -78,6 +79,7 @@ impl Link {
             silence: Silence::default(),
             undecided: Cell::new(0),
             undecided_bytes: Cell::new(0),
+            unfinished: Counted::new(&waiting.unfinished),
             awaits_decision: Cell::new(false),
             delayed: Cell::new(false),
             delayed_in_message: Cell::new(false),
@@ -88,7 +90,7 @@ impl Link {
             uuid: RefCell::new(None),
             opening: Cell::default(),
             ending: RefCell::new(Ending::Open),
-            output: RefCell::new(Output::new(transport, waiting)),
+            output: RefCell::new(Output::new(transport, &waiting.queues)),
             waker: RefCell::new(None),
         }
     }
@@ -337,6 +339,22 @@ impl Link {
         }
         self.wake();
         cuts
+    }
+
+    /// What has come of its messages whose rest has not, in bytes of memory.
+    pub fn unfinished_bytes(&self) -> usize {
+        self.unfinished.bytes()
+    }
+
+    pub(super) fn count_unfinished(&self, bytes: usize) {
+        self.unfinished.set(bytes);
+    }
+
+    /// Frees the memory that its unfinished messages take: it ends, and with that its decoder drops
+    /// them, before anything else is read from it.
+    pub(super) fn give_up_unfinished(&self) {
+        self.unfinished.set(0);
+        self.ask_to_end(CloseReason::NoRoom);
     }
 
     /// A client that does not keep up is told so behind the frame that has begun, and loses the rest.

@@ -18,21 +18,20 @@ use super::turn::{Finished, Turn};
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::frame::{self, Encoding};
-use crate::log::Seldom;
 use crate::outbound::QueueLimits;
 use crate::panics::{Whom, confined};
 use crate::session::{ClientKind, SessionId};
 use crate::transport::Transport;
 use crate::waiting::Waiting;
+use room::Bound;
 
 /// The sessions of one worker.
 pub struct Shard {
     worker: u16,
     queue_limits: QueueLimits,
-    queues_bytes_max: usize,
-    waiting: Rc<Waiting>,
-    /// Those that were cut to make room.
-    cut: Seldom,
+    waiting: Waiting,
+    queues: Bound,
+    unfinished: Bound,
     stall_timeout: Duration,
     patience: Patience,
     /// Web clients get acks.
@@ -53,9 +52,9 @@ impl Shard {
         Shard {
             worker,
             queue_limits: QueueLimits::from(limits),
-            queues_bytes_max: limits.queues_bytes_max,
-            waiting: Rc::new(waiting),
-            cut: Seldom::default(),
+            queues: Bound::queues(&waiting, limits),
+            unfinished: Bound::unfinished(&waiting, limits),
+            waiting,
             stall_timeout: limits.write_stall_timeout,
             patience: Patience::from(limits),
             acks_web: config.web.acks,
@@ -73,7 +72,8 @@ impl Shard {
         let limits = &config.limits;
         self.acks_web = config.web.acks;
         self.queue_limits = QueueLimits::from(limits);
-        self.queues_bytes_max = limits.queues_bytes_max;
+        self.queues.bytes_max = limits.queues_bytes_max;
+        self.unfinished.bytes_max = limits.unfinished_bytes_max;
         self.stall_timeout = limits.write_stall_timeout;
         self.patience = Patience::from(limits);
     }
@@ -131,7 +131,7 @@ impl Shard {
             // Unique over all workers, of which there are 1,024 at most, and exact as a number in Lua.
             serial: self.serials << 10 | u64::from(self.worker & 0x3ff),
         };
-        let link = Link::new(id, kind, encoding, transport, Rc::clone(&self.waiting));
+        let link = Link::new(id, kind, encoding, transport, &self.waiting);
         link.opening.set(opening);
         Rc::clone(entry.insert(Rc::new(link)))
     }
@@ -167,7 +167,8 @@ impl Shard {
             self.serve(link, || self.look_after(link, listening));
         }
         self.make_room();
-        self.tell_cut();
+        self.queues.tell();
+        self.unfinished.tell();
     }
 
     fn look_after(&self, link: &Link, listening: bool) {
@@ -192,7 +193,7 @@ impl Shard {
     }
 
     fn is_half_full(&self) -> bool {
-        self.waiting.is_half_full(self.queues_bytes_max)
+        self.queues.is_half_full()
     }
 
     /// Sends a frame that no decision asks for, a pong.

@@ -39,4 +39,5 @@ mod silence;
 mod slow_consumers;
 mod sniff;
 mod tls;
+mod unfinished;
 mod websocket;

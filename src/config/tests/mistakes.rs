@@ -167,13 +167,18 @@ fn values_are_checked_against_their_range_and_each_other() {
         ("[web]\nphp_ready_delay_ms = 9", "2: web.php_ready_delay_ms: must be 10 to 30, found 9"),
         (
             "[limits]\nqueue_bytes_max = 1000",
-            "2: limits.queue_bytes_max: a message (message_bytes_max = 1048576) must fit into the \
-             queue (limits.queue_bytes_max = 1000)",
+            "2: limits.queue_bytes_max: a message (message_bytes_max = 1048576) must fit into \
+             limits.queue_bytes_max = 1000",
         ),
         (
             "[limits]\nmessage_bytes_max = 5000000",
             "2: limits.message_bytes_max: a message (message_bytes_max = 5000000) must fit into \
-             the queue (limits.queue_bytes_max = 4194304)",
+             limits.queue_bytes_max = 4194304",
+        ),
+        (
+            "[limits]\nunfinished_bytes_max = 1048575",
+            "2: limits.unfinished_bytes_max: a message (message_bytes_max = 1048576) must fit into \
+             limits.unfinished_bytes_max = 1048575",
         ),
         ("[tls]\nkey = 'k'", "2: tls.key: a key without its certificate: set tls.certificate too"),
         (

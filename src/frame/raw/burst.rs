@@ -1,7 +1,7 @@
 //! The holding of pieces between `bufferON` and `bufferOFF` on a raw stream, where a piece is a burst
 //! of input.
 
-use super::super::BUFFER_OFF;
+use super::super::{BUFFER_OFF, append};
 use super::scan::Scan;
 
 /// What came since `bufferON`.
@@ -34,10 +34,11 @@ enum Stage {
 
 impl Burst {
     /// Takes all input; or, if that ends the burst, up to behind the `bufferOFF`, and gives what was
-    /// held before it.
-    pub(super) fn take(&mut self, input: &mut &[u8]) -> Option<Vec<u8>> {
+    /// held before it. `bytes_max`: what may be held in all.
+    pub(super) fn take(&mut self, input: &mut &[u8], bytes_max: usize) -> Option<Vec<u8>> {
         self.is_unacked |= !input.is_empty();
-        self.held.extend_from_slice(input);
+        let room = bytes_max.saturating_sub(self.held.len());
+        append(&mut self.held, input, room);
         let Some(end) = self.find_end() else {
             *input = &[];
             return None;

@@ -185,3 +185,33 @@ fn work_is_linear() {
         assert!(work <= stream.len() + 20, "{work} for {} bytes of {name}", stream.len());
     }
 }
+
+/// A value that came whole is nothing; of every other so much as memory is kept for it.
+#[test]
+fn tells_what_is_kept_of_unfinished_messages() {
+    let mut decoder = new();
+    let mut step = |bytes: &str| {
+        assert_eq!(decode(&mut decoder, &[bytes.as_bytes()], MAX, false).1, None);
+        decoder.unfinished_bytes()
+    };
+    let padding = "x".repeat(100);
+    assert_eq!(step("{} [1] {}"), 0);
+    assert!(step(&format!("[\"{padding}")) >= 100);
+    assert!((202..=MAX).contains(&step(&padding)), "it grows no further than it may");
+    assert_eq!(step("\"]"), 0);
+    assert_eq!(step(&padding), 0, "a run is not kept");
+    assert_eq!(step("{} "), 0);
+
+    assert_eq!(step("bufferON"), 0);
+    assert!(decoder.pause().is_some());
+    let mut step = |bytes: &str| {
+        assert_eq!(decode(&mut decoder, &[bytes.as_bytes()], MAX, false).1, None);
+        decoder.unfinished_bytes()
+    };
+    assert!(step(&format!("[\"{padding}")) >= 100);
+    assert!((202..=MAX + BUFFER_OFF.len()).contains(&step(&padding)));
+    assert_eq!(step("\"]bufferOFF"), 0);
+    assert!(step("[") > 0);
+    decoder.clear();
+    assert_eq!(decoder.unfinished_bytes(), 0);
+}

@@ -135,6 +135,50 @@ fn memory_follows_what_arrived() {
     assert!(decoder.backlog.is_none());
 }
 
+/// A message that came whole is nothing; of every other so much as memory is kept for it.
+#[test]
+fn tells_what_is_kept_of_unfinished_messages() {
+    let mut decoder = new();
+    let mut step = |bytes: &[u8]| {
+        assert_eq!(decode(&mut decoder, &[bytes], false).1, None);
+        decoder.unfinished_bytes()
+    };
+    assert_eq!(step(&masked(FIN | TEXT, [b'x'; MAX])), 0);
+    let half = masked(FIN | TEXT, [b'x'; 200]);
+    assert_eq!(step(&half[..8]), 0, "a header is no part of a message");
+    assert!((100..=200).contains(&step(&half[8..108])));
+    assert!((180..=200).contains(&step(&half[108..188])));
+    assert_eq!(step(&half[188..]), 0);
+    assert_eq!(step(&masked(PING, "payload")), 0);
+
+    assert!(step(&masked(TEXT, [b'x'; 100])) >= 100);
+    assert!(step(&masked(PING, "")) >= 100, "fragments stay");
+    assert!((250..=MAX).contains(&step(&masked(CONTINUE, [b'x'; 150]))));
+    assert_eq!(step(&masked(FIN | CONTINUE, "")), 0);
+
+    assert_eq!(step(&masked(FIN | TEXT, "bufferON")), 0);
+    assert!(step(&masked(FIN | TEXT, [b'x'; 100])) >= 100, "pieces are held");
+    let both = step(&masked(FIN | TEXT, [b'x'; 200])[..108]);
+    assert!((200..=MAX).contains(&both), "and what comes is counted with them: {both}");
+    decoder.clear();
+    assert_eq!(decoder.unfinished_bytes(), 0);
+}
+
+/// What is held and what comes are one message in the end: together they take no more than one may.
+#[test]
+fn a_piece_that_can_not_be_held_fails_when_it_is_announced() {
+    let on = [masked(FIN | TEXT, "bufferON"), masked(FIN | TEXT, [b'x'; MAX - 5])].concat();
+    for first in [FIN | TEXT, TEXT] {
+        let piece = masked(first, [b'x'; 10]);
+        let (_, error) = decode(&mut new(), &[&on, &piece[..2]], false);
+        assert_eq!(error, Some(CloseReason::TooBig { bytes_max: MAX }));
+    }
+    // The word that ends it is none.
+    let off = masked(FIN | TEXT, "bufferOFF");
+    let (frames, error) = decode(&mut new(), &[&on, &masked(FIN | TEXT, "12345"), &off], false);
+    assert_eq!((frames.len(), error), (4, None));
+}
+
 /// A flood of frames that need no decision is no longer a step than any other frame: its sender can
 /// be stopped after each.
 #[test]

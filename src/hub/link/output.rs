@@ -1,7 +1,6 @@
 //! The writing to one client: what its socket takes at once, and what has to wait for it.
 
 use std::io::{self, IoSlice};
-use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,7 +8,7 @@ use tokio::time::Instant;
 use crate::hub::turn::Part;
 use crate::outbound::Outbound;
 use crate::transport::Transport;
-use crate::waiting::Waiting;
+use crate::waiting::Sum;
 
 /// What goes out to one client: its transport, and what that has not taken yet.
 pub(super) struct Output {
@@ -26,10 +25,10 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) fn new(transport: Transport, waiting: Rc<Waiting>) -> Output {
+    pub(super) fn new(transport: Transport, queues: &Sum) -> Output {
         Output {
             transport,
-            outbound: Outbound::new(waiting),
+            outbound: Outbound::new(queues),
             stalled_since: None,
             sent_before: 0,
             broken: false,

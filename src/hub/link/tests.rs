@@ -28,8 +28,8 @@ async fn the_stall_clock_runs_for_a_farewell_too() {
     let (socket, _peer) = full_socket();
     let id = SessionId { worker: 0, slot: 0, serial: 1 };
     let transport = Transport::plain(socket);
-    let waiting = Rc::new(Waiting::of_workers(1).remove(0));
-    let link = Link::new(id, ClientKind::Web, Encoding::WebSocket, transport, waiting);
+    let waiting = Waiting::of_workers(1).remove(0);
+    let link = Link::new(id, ClientKind::Web, Encoding::WebSocket, transport, &waiting);
     assert!(!link.is_stalled(Duration::ZERO), "nothing waits");
     link.say_farewell(CloseReason::Quit);
     assert!(link.is_stalled(Duration::ZERO), "the farewell waits");
@@ -40,8 +40,8 @@ async fn the_stall_clock_starts_anew_when_the_socket_takes_something() {
     let (socket, mut peer) = full_socket();
     let id = SessionId { worker: 0, slot: 0, serial: 1 };
     let transport = Transport::plain(socket);
-    let waiting = Rc::new(Waiting::of_workers(1).remove(0));
-    let link = Link::new(id, ClientKind::Web, Encoding::WebSocket, transport, waiting);
+    let waiting = Waiting::of_workers(1).remove(0);
+    let link = Link::new(id, ClientKind::Web, Encoding::WebSocket, transport, &waiting);
     let limits = QueueLimits { bytes_max: usize::MAX, messages_max: usize::MAX };
     link.send_frame(Bytes::from(vec![b'y'; 64 << 20]), limits);
     let first = link.output.borrow().stalled_since.expect("it waits");

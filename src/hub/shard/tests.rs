@@ -45,7 +45,7 @@ async fn the_largest_queues_make_room_for_the_rest() {
     for (to, bytes) in [(0, 20_000), (1, 45_000), (2, 30_000)] {
         deaf.send(to, bytes);
     }
-    assert_eq!(deaf.cut(), [false; 4], "{} fit", waiting.in_all());
+    assert_eq!(deaf.cut(), [false; 4], "{} fit", waiting.queues.in_all());
     deaf.send(3, 10_000);
     assert_eq!(deaf.cut(), [false, true, false, false]);
     deaf.send(0, 60_000);
@@ -56,7 +56,7 @@ async fn the_largest_queues_make_room_for_the_rest() {
     deaf.send(2, 10_000);
     assert_eq!(deaf.links[3].ending(), Some((CloseReason::SlowConsumer, true)));
     assert!(deaf.links[2].ending().is_none());
-    assert!(waiting.in_all() <= MAX);
+    assert!(waiting.queues.in_all() <= MAX);
 }
 
 /// A frame that has begun outlives the cut, and takes as much as the whole queue did.
@@ -70,7 +70,7 @@ async fn a_begun_frame_is_not_paid_for_by_the_others() {
     deaf.links.push(deaf.shard.insert(WEB.0, WEB.1, transport, Box::default()));
     deaf.send(1, 32 << 20);
     assert_eq!(deaf.cut(), [false, true]);
-    assert!(waiting.in_all() <= MAX, "{} wait", waiting.in_all());
+    assert!(waiting.queues.in_all() <= MAX, "{} wait", waiting.queues.in_all());
 }
 
 #[tokio::test]
@@ -92,10 +92,10 @@ async fn acks_are_left_out_while_much_waits_in_all() {
     let waiting = Waiting::of_workers(1).remove(0);
     let mut deaf = Deaf::new(&[WEB, (ClientKind::Backend, Encoding::Raw)], waiting.clone());
     let ack = |deaf: &mut Deaf| {
-        let before = waiting.in_all();
+        let before = waiting.queues.in_all();
         deaf.shard.apply(Delivery::Decided { to: deaf.links[1].id, bytes: 0, ack: true });
         deaf.shard.flush();
-        waiting.in_all() - before
+        waiting.queues.in_all() - before
     };
     assert!(ack(&mut deaf) > 0);
     deaf.send(0, MAX / 2);

@@ -26,7 +26,7 @@ async fn only_one_ends(stage: &mut Stage, struck: &Peer, other: &mut Peer) {
     stage.pass(3 * SECOND).await;
     stage.until(|_| struck.is_over()).await;
     assert_eq!((stage.pulse.panics(), stage.pulse.clients()), (1, 1));
-    assert_eq!(stage.waiting.in_all(), 0);
+    assert_eq!(stage.waiting.queues.in_all(), 0);
     other.say(frame(TEXT, "{}"));
     stage.until(|_| other.has_heard(br#"{"opcode":"next""#)).await;
     assert_eq!(stage.end_of(other), None);
@@ -51,7 +51,7 @@ fn while_it_is_written_to() {
     staged(roomy, async |stage| {
         let (struck, mut other) = pages(stage).await;
         stage.flood(&struck).await;
-        assert!(stage.waiting.in_all() > 0);
+        assert!(stage.waiting.queues.in_all() > 0);
         befall(session(&struck));
         let text = Payload::from(r#"{"n":1}"#.to_owned());
         stage.deliver(Delivery::Broadcast { text, except: None });
