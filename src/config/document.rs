@@ -1,11 +1,13 @@
 //! A TOML file that remembers which line each of its keys stands on.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Value};
 use toml_edit::{Document as Parsed, Item, TableLike};
 
 use super::error::{ConfigError, Origin, shown};
+use crate::watch::{FILE_BYTES_MAX, read_bytes};
 
 /// A config file, read and parsed.
 #[derive(Debug)]
@@ -18,14 +20,19 @@ impl Document {
     /// Reads the file at `path`.
     ///
     /// # Errors
-    /// The file cannot be read, is not UTF-8, or is not TOML.
+    /// The file cannot be read, is no regular one or larger than [`FILE_BYTES_MAX`], is not UTF-8, or is
+    /// not TOML.
     pub fn read(path: &Path) -> Result<Document, ConfigError> {
-        let bytes = std::fs::read(path).map_err(|error| ConfigError {
+        let unreadable = |why: &dyn Display| ConfigError {
             origin: Origin::File { path: path.to_owned(), line: None },
             key: None,
-            problem: format!("cannot read this config file: {error}"),
-        })?;
-        Document::parse(path, bytes)
+            problem: format!("cannot read this config file: {why}"),
+        };
+        let bytes = read_bytes(path).map_err(|error| unreadable(&error))?;
+        match bytes.len() > FILE_BYTES_MAX {
+            true => Err(unreadable(&format_args!("is larger than {FILE_BYTES_MAX} bytes"))),
+            false => Document::parse(path, bytes),
+        }
     }
 
     fn parse(path: &Path, bytes: Vec<u8>) -> Result<Document, ConfigError> {
@@ -173,6 +180,18 @@ mod tests {
             assert_eq!(line(text, path), Some(expected), "{path:?}");
         }
         assert_eq!(line(text, &["missing"]), None);
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_refused() {
+        let file = std::env::temp_dir().join(format!("relay-large-{}.toml", std::process::id()));
+        for (bytes, refused) in [(FILE_BYTES_MAX, false), (FILE_BYTES_MAX + 1, true)] {
+            std::fs::write(&file, vec![b'\n'; bytes]).expect("a temporary file");
+            let read = Document::read(&file);
+            let error = read.err().map(|error| error.to_string()).unwrap_or_default();
+            assert_eq!(error.contains("is larger than 1048576 bytes"), refused, "{error}");
+        }
+        std::fs::remove_file(&file).expect("ours");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The config is read again while everything runs, and is adopted whole or not at all.
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -216,6 +217,31 @@ fn what_a_start_would_refuse_changes_nothing() {
         relay.process.signal("HUP");
         relay.process.log_until(from, "cannot read this config file").await;
         assert_eq!(settings(&mut client).await, json!({"word": "one"}));
+    });
+    relay.ends_well();
+}
+
+/// Opening the one would wait for ever, and reading the other would not end.
+#[test]
+fn a_config_that_is_no_file_changes_nothing() {
+    let relay = Subject::start("[script.settings]\nword = 'one'", &[]);
+    let file = relay.process.file("relay.toml");
+    runtime().block_on(async {
+        let mut client = relay.door.backend(Transport::Tcp).await;
+        for command in ["mkfifo", "ln -s /dev/zero"] {
+            fs::remove_file(&file).expect("ours");
+            let mut words = command.split(' ');
+            let mut made = Command::new(words.next().expect("a word"));
+            assert!(made.args(words).arg(&file).status().expect("coreutils").success());
+            let from = relay.process.log_lines();
+            relay.process.signal("HUP");
+            let log = relay.process.log_until(from, "is no regular file").await;
+            assert!(log.contains("reload rejected, the config stays as it is"), "{log}");
+            assert_eq!(settings(&mut client).await, json!({"word": "one"}));
+            let (code, _, said) = relay.process.command_async("check").await;
+            assert_eq!(code, Some(64), "{said}");
+            assert!(said.contains("is no regular file"), "{said}");
+        }
     });
     relay.ends_well();
 }
