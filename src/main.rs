@@ -4,6 +4,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
@@ -25,7 +27,7 @@ use tracing_subscriber::{EnvFilter, fmt, reload};
 const EXIT_SOFTWARE: u8 = 70;
 const EXIT_SYSTEM: u8 = 71;
 
-/// How long the end of the process waits for the reader of the log.
+/// How long the end of the process waits for who reads the log, or why it ends.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
@@ -144,17 +146,26 @@ async fn serve(config: Config, sources: Sources, log_level: LogLevel) -> ExitCod
     }
 }
 
-/// One line for each bound address, for people and for programs that wait for it.
+/// One line for each bound address, for people and for programs that wait for it. Nobody else does: a
+/// reader that does not read holds up nothing.
 fn announce(server: &Server) {
-    let mut out = io::stdout().lock();
-    for listening in server.listeners() {
-        // Whoever started the relay may have closed its output: it serves all the same.
-        let _ = writeln!(out, "listening on {listening}");
-    }
-    if let Some(addr) = server.health_addr() {
-        let _ = writeln!(out, "health on http://{addr}");
-    }
-    let _ = out.flush();
+    let listening = server.listeners().iter().map(|at| format!("listening on {at}\n"));
+    let health = server.health_addr().map(|addr| format!("health on http://{addr}\n"));
+    drop(say(io::stdout(), listening.chain(health).collect()));
+}
+
+/// Says it from a thread of its own, because whoever reads may take its time. That it is said can be
+/// waited for.
+fn say(mut out: impl Write + Send + 'static, text: String) -> Receiver<()> {
+    let (tell, said) = sync_channel(1);
+    let speaker = thread::Builder::new().name("speaker".to_owned());
+    // Whoever started the relay may have closed its output, and without a thread nothing is said:
+    // it serves all the same.
+    let _ = speaker.spawn(move || {
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        let _ = tell.send(());
+    });
+    said
 }
 
 /// HUP: config, certificates and script are read again. The log tells the outcome.
@@ -263,6 +274,6 @@ fn exit_code(error: &StartError) -> u8 {
 /// One readable message for the operator, never a backtrace.
 fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
     relay::log::flush(LAST_WORDS);
-    let _ = writeln!(io::stderr(), "relay: {error}");
+    let _ = say(io::stderr(), format!("relay: {error}\n")).recv_timeout(LAST_WORDS);
     ExitCode::from(code)
 }

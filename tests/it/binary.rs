@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use crate::client::{Door, Transport};
-use crate::harness::{runtime, shipped};
+use crate::harness::{eventually, in_time, runtime, shipped};
 use crate::process::Process;
 
 /// Runs the relay to an end that it finds by itself, which is a mistake of its operator: one
@@ -329,6 +329,23 @@ fn stray_signals_end_nothing() {
     });
     relay.signal("TERM");
     assert_eq!(relay.exit_code(), Some(0));
+}
+
+/// Whoever started it may have forgotten it.
+#[test]
+fn output_that_nobody_reads_holds_up_nothing() {
+    let mut relay = Process::unread(&["--listen", "tcp://127.0.0.1:0"]);
+    runtime().block_on(async {
+        // It takes its socket when it serves, and answers on the thread that accepts.
+        eventually("the relay serves", async || relay.file("relay.sock").exists()).await;
+        let reload = in_time("an answer", relay.command_async("reload")).await;
+        assert_eq!(reload.0, Some(0), "{reload:?}");
+    });
+    relay.signal("TERM");
+    assert_eq!(relay.exit_code(), Some(0));
+
+    let mut refused = Process::unread(&["--set", "limits.connections_max=0"]);
+    assert_eq!(refused.exit_code(), Some(64));
 }
 
 /// HUP asks for a reload; whether there is one or not, nobody is dropped.

@@ -1,7 +1,9 @@
 //! The relay's own binary, started as an operator starts it.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +23,7 @@ pub struct Process {
     stderr: Lines,
     flags: Vec<String>,
     directory: TempDir,
+    _unread: Option<UnixStream>,
 }
 
 impl Process {
@@ -52,6 +55,24 @@ impl Process {
         Process::spawn(command, &with_shipped(flags), directory)
     }
 
+    /// The relay with the shipped config and these flags, whose output nobody reads: it has no room for
+    /// a byte.
+    pub fn unread(flags: &[&str]) -> Process {
+        let (output, reader) = UnixStream::pair().expect("a pair");
+        output.set_nonblocking(true).expect("a socket");
+        while (&output).write(&[b'x'; 4096]).is_ok() {}
+        while (&output).write(b"x").is_ok() {}
+        output.set_nonblocking(false).expect("a socket");
+        let (directory, flags) = (TempDir::new(), with_shipped(flags));
+        let mut command = binary(&directory);
+        let stdout = output.try_clone().expect("a descriptor");
+        command.args(&flags).stdin(Stdio::null());
+        command.stdout(OwnedFd::from(stdout)).stderr(OwnedFd::from(output));
+        let child = command.spawn().expect("the relay's binary");
+        let (stdout, stderr) = (Lines::of(io::empty()), Lines::of(io::empty()));
+        Process { child, stdout, stderr, flags, directory, _unread: Some(reader) }
+    }
+
     /// The relay with these flags and files in its directory only.
     pub fn start(flags: &[&str], files: &[(&str, &str)]) -> Process {
         let directory = TempDir::new();
@@ -69,7 +90,7 @@ impl Process {
         let mut child = command.spawn().expect("the relay's binary");
         let stdout = Lines::of(child.stdout.take().expect("piped"));
         let stderr = Lines::of(child.stderr.take().expect("piped"));
-        Process { child, stdout, stderr, flags: flags.to_vec(), directory }
+        Process { child, stdout, stderr, flags: flags.to_vec(), directory, _unread: None }
     }
 
     /// Runs a command with the flags and in the directory of this relay; its exit code, output and
