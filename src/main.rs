@@ -30,6 +30,23 @@ const EXIT_SYSTEM: u8 = 71;
 /// How long the end of the process waits for who reads the log, or why it ends.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// The signals that end a process by default and say nothing about a bug of its own. Some come by
+/// themselves: XFSZ when the log's file may not grow, XCPU for much work. The real-time ones besides.
+const STRAY_SIGNALS: &[i32] = &[
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGALRM,
+    libc::SIGVTALRM,
+    libc::SIGPROF,
+    libc::SIGIO,
+    libc::SIGXCPU,
+    libc::SIGXFSZ,
+    #[cfg(target_os = "linux")]
+    libc::SIGPWR,
+    #[cfg(all(target_os = "linux", not(any(target_arch = "mips", target_arch = "mips64"))))]
+    libc::SIGSTKFLT,
+];
+
 fn main() -> ExitCode {
     let code = execute();
     relay::log::flush(LAST_WORDS);
@@ -190,9 +207,12 @@ fn bind_control(path: &Path) -> Option<Control> {
 /// Those that mean nothing here would end the process by default. tokio's handler for a signal stays
 /// when nobody listens any more.
 fn ignore_signals() -> io::Result<()> {
-    let (user_1, user_2) = (SignalKind::user_defined1(), SignalKind::user_defined2());
-    for kind in [user_1, user_2, SignalKind::alarm(), SignalKind::io()] {
-        drop(signal(kind)?);
+    for number in STRAY_SIGNALS {
+        drop(signal(SignalKind::from_raw(*number))?);
+    }
+    #[cfg(target_os = "linux")]
+    for number in libc::SIGRTMIN()..=libc::SIGRTMAX() {
+        drop(signal(SignalKind::from_raw(number))?);
     }
     Ok(())
 }

@@ -323,7 +323,11 @@ fn term_ends_it_under_a_handler_that_does_not_return() {
 fn stray_signals_end_nothing() {
     let mut relay = Process::relay(&["--listen", "tcp://127.0.0.1:0"]);
     let door = Door::new(relay.listening(1)[0].1, None);
-    ["USR1", "USR2", "ALRM"].iter().for_each(|name| relay.signal(name));
+    let names = "USR1 USR2 ALRM VTALRM PROF IO XCPU XFSZ PWR 16 CHLD CONT URG WINCH PIPE";
+    // 16 is STKFLT, which not every shell knows.
+    names.split(' ').for_each(|name| relay.signal(name));
+    // The real-time ones that no C library keeps to itself.
+    (35..=64).for_each(|number| relay.signal(&number.to_string()));
     runtime().block_on(async {
         door.backend(Transport::Tcp).await.hears_nothing().await;
     });
