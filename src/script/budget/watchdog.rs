@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::cpu::CpuTime;
+use super::cpu::{CpuTime, Doing};
 use super::label::Label;
 
 /// How often it looks while calls are made: a call is killed at most twice this late. Each look costs
@@ -135,8 +135,8 @@ impl Watchdog {
         stuck: Arc<dyn Fn(&Stuck) + Send + Sync>,
     ) -> std::io::Result<Watchdog> {
         let cpu = CpuTime::of_this_thread();
-        let used = Box::new(move || cpu.as_ref().and_then(CpuTime::used));
-        let mut eye = Eye { flag: Arc::clone(flag), warn, stuck, used, seen: None };
+        let doing = Box::new(move || cpu.as_ref().and_then(CpuTime::look));
+        let mut eye = Eye { flag: Arc::clone(flag), warn, stuck, doing, seen: None };
         let thread = std::thread::Builder::new()
             .name("script-watchdog".to_owned())
             .spawn(move || eye.watch())?;
@@ -165,8 +165,8 @@ struct Eye {
     flag: Arc<Flag>,
     warn: Duration,
     stuck: Arc<dyn Fn(&Stuck) + Send + Sync>,
-    /// The processor time that the script's thread has used, where the system tells.
-    used: Box<dyn Fn() -> Option<Duration> + Send>,
+    /// What the script's thread is doing, where the system tells.
+    doing: Box<dyn Fn() -> Option<Doing> + Send>,
     seen: Option<Seen>,
 }
 
@@ -179,6 +179,8 @@ struct Seen {
     ran: Duration,
     /// What its thread had used when it became worth asking, and when that was.
     used: Option<(Instant, Duration)>,
+    /// How long it was seen to wait for something else than a processor.
+    blocked: Duration,
     reported: bool,
 }
 
@@ -221,28 +223,34 @@ impl Eye {
                 let micros = (now - self.flag.epoch).as_micros();
                 self.flag.seen.store(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
                 let ran = Duration::ZERO;
-                *seen = Some(Seen { call, since: now, ran, used: None, reported: false });
+                let blocked = Duration::ZERO;
+                *seen = Some(Seen { call, since: now, ran, used: None, blocked, reported: false });
                 return;
             }
         };
         let (since, budget) = (now - seen.since, self.flag.budget(call).0);
-        seen.ran += step.min(STEP_MAX);
+        let step = step.min(STEP_MAX);
+        seen.ran += step;
         if since >= self.warn {
             self.flag.slow.store(call, Ordering::Release);
-            if seen.used.is_none() {
-                seen.used = (self.used)().map(|used| (now, used));
-            }
         }
-        if since >= budget {
+        if since < self.warn.min(budget) {
+            return;
+        }
+        let own = (self.doing)().map(|doing| {
+            let (asked, before) = *seen.used.get_or_insert((now, doing.used));
+            seen.blocked += if doing.is_blocked { step } else { Duration::ZERO };
             // Before it was asked for, all of the time was the call's.
-            let own = seen.used.and_then(|(asked, before)| {
-                Some((asked - seen.since) + (self.used)()?.saturating_sub(before))
-            });
-            if own.is_none_or(|own| own >= budget) || since >= budget * WALL_BUDGETS {
-                self.flag.raised.store(call, Ordering::Relaxed);
-            }
+            (asked - seen.since) + doing.used.saturating_sub(before)
+        });
+        if since >= budget
+            && (own.is_none_or(|own| own >= budget) || since >= budget * WALL_BUDGETS)
+        {
+            self.flag.raised.store(call, Ordering::Relaxed);
         }
-        if seen.ran >= budget * STUCK_BUDGETS && !seen.reported {
+        // A call that waits for a processor has had no chance to end, however long that lasts.
+        let hung = own.map_or(seen.ran, |own| (own + seen.blocked).min(since));
+        if hung >= budget * STUCK_BUDGETS && !seen.reported {
             seen.reported = true;
             let (what, generation) =
                 (self.flag.label.read(), self.flag.generation.load(Ordering::Relaxed));
@@ -259,26 +267,36 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// Whether a call is killed that was seen at these times, with so much used by then.
-    fn is_killed(looks: &[(u32, Option<u32>)]) -> bool {
+    /// What becomes of a call that was seen at these times, with so much used by then, and whether it
+    /// was blocked: whether it is killed, and whether it counts as stuck.
+    fn outcome(looks: &[(u32, Option<(u32, bool)>)]) -> (bool, bool) {
         let flag = Arc::new(Flag::new(50 * MS, 1000 * MS));
         flag.begin(2, "x", 1);
         let now = Arc::new(Mutex::new(None));
-        let told = Arc::clone(&now);
+        let (told, stuck) = (Arc::clone(&now), Arc::new(AtomicBool::new(false)));
+        let tell = Arc::clone(&stuck);
         let mut eye = Eye {
             flag: Arc::clone(&flag),
             warn: 10 * MS,
-            stuck: Arc::new(|stuck| panic!("{stuck:?}")),
-            used: Box::new(move || *told.lock().expect("not poisoned")),
+            stuck: Arc::new(move |_| tell.store(true, Ordering::Relaxed)),
+            doing: Box::new(move || *told.lock().expect("not poisoned")),
             seen: None,
         };
         let start = Instant::now();
         eye.look(2, start, MS);
-        for (at, used) in looks {
-            *now.lock().expect("not poisoned") = used.map(|used| used * MS);
-            eye.look(2, start + *at * MS, MS);
+        let mut last = 0;
+        for (at, doing) in looks {
+            *now.lock().expect("not poisoned") =
+                doing.map(|(used, is_blocked)| Doing { used: used * MS, is_blocked });
+            eye.look(2, start + *at * MS, (*at - last) * MS);
+            last = *at;
         }
-        flag.is_up()
+        (flag.is_up(), stuck.load(Ordering::Relaxed))
+    }
+
+    fn is_killed(looks: &[(u32, Option<u32>)]) -> bool {
+        let looks = looks.iter().map(|(at, used)| (*at, used.map(|used| (used, false))));
+        outcome(&looks.collect::<Vec<_>>()).0
     }
 
     #[test]
@@ -294,5 +312,19 @@ mod tests {
         assert!(is_killed(&[(10, Some(910)), (200, Some(910))]));
         // The system does not tell.
         assert!(is_killed(&[(10, None), (50, None)]));
+    }
+
+    /// Looks every 10 ms for three seconds.
+    fn is_stuck(doing: impl Fn(u32) -> Option<(u32, bool)>) -> bool {
+        outcome(&(1..300).map(|look| (look * 10, doing(look * 10))).collect::<Vec<_>>()).1
+    }
+
+    #[test]
+    fn a_call_hangs_that_works_or_waits_on_and_not_one_that_gets_no_processor() {
+        assert!(is_stuck(|at| Some((900 + at, false))), "it works");
+        assert!(is_stuck(|_| Some((900, true))), "it waits, for a lock perhaps");
+        assert!(is_stuck(|_| None), "the system does not tell");
+        assert!(!is_stuck(|_| Some((900, false))), "others work");
+        assert!(!is_stuck(|at| Some((900 + at / 10, false))), "others work, it seldom does");
     }
 }
