@@ -76,6 +76,7 @@ fn check_ranges(config: &Config) -> Vec<Problem> {
         ("script.load_timeout_ms", millis(script.load_timeout), MILLIS),
         ("script.memory_bytes_max", size(script.memory_bytes_max), VM_BYTES),
         ("script.decoded_bytes_max", size(script.decoded_bytes_max), BYTES),
+        ("script.decoded_values_max", size(script.decoded_values_max), COUNT),
         ("script.actions_max", size(script.actions_max), COUNT),
         ("script.kills_max", size(script.kills_max), COUNT),
         ("web.php_ready_delay_ms", millis(config.web.php_ready_delay), 10..=30),

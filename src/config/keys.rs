@@ -92,6 +92,8 @@ pub struct ScriptConfig {
     pub memory_bytes_max: usize,
     /// The longest JSON that is decoded for the script.
     pub decoded_bytes_max: usize,
+    /// The most values (objects, arrays, strings, numbers ...) that such JSON may have.
+    pub decoded_values_max: usize,
     /// What one call may ask for: sends, broadcasts, closes ...
     pub actions_max: usize,
     /// The kill of this number within a minute switches a handler off.
@@ -113,6 +115,7 @@ impl Default for ScriptConfig {
             load_timeout: Duration::from_secs(1),
             memory_bytes_max: 64 * 1024 * 1024,
             decoded_bytes_max: 1024 * 1024,
+            decoded_values_max: 20_000,
             actions_max: 10_000,
             kills_max: 3,
             test_before_reload: false,

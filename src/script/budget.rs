@@ -37,6 +37,8 @@ pub struct Budgets {
     pub memory_bytes_max: usize,
     /// The longest JSON that is decoded.
     pub decoded_bytes_max: usize,
+    /// The most values in it.
+    pub decoded_values_max: usize,
     pub actions_max: usize,
     /// This many kills within a minute switch a handler off.
     pub kills_max: usize,
@@ -54,6 +56,7 @@ impl From<&ScriptConfig> for Budgets {
             load_timeout: config.load_timeout,
             memory_bytes_max: config.memory_bytes_max,
             decoded_bytes_max: config.decoded_bytes_max,
+            decoded_values_max: config.decoded_values_max,
             actions_max: config.actions_max,
             kills_max: config.kills_max,
             timers_max: config.timers_max,
@@ -116,7 +119,7 @@ impl Budget {
         Ok(())
     }
 
-    /// Makes something small outside the memory limit. Under it each allocation from Rust is a
+    /// Makes something of bounded size outside the memory limit. Under it each allocation from Rust is a
     /// protected call of its own, several times as dear; what is made still counts.
     pub fn beyond_limit<R>(
         &self,

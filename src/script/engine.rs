@@ -46,7 +46,7 @@ impl Engine {
         let lua = sandbox::open(source).map_err(fault)?;
         budget.watch(&lua).map_err(fault)?;
         let json = Json::new(&lua).map_err(fault)?;
-        let json = json.within(budget.stop(), budget.limits.decoded_bytes_max);
+        let json = json.within(budget.stop(), &budget.limits);
         let (budget, clock) = (Rc::clone(budget), clock.clone());
         let host = Host::new(generation, json, source.clone(), hub, Rc::clone(&budget), clock);
         let host = Rc::new(host);

@@ -288,7 +288,8 @@ impl Host {
             return Ok(data.clone());
         }
         let text = std::str::from_utf8(&raw).map_err(mlua::Error::external)?;
-        let data = self.json.decode_valid(lua, text, Access::ReadOnly)?;
+        let decode = || self.json.decode_valid(lua, text, Access::ReadOnly);
+        let data = self.budget.beyond_limit(lua, decode)?;
         self.data.replace(Some(data.clone()));
         Ok(data)
     }

@@ -30,7 +30,7 @@ use crate::message::Message;
 use crate::session::{ClientInfo, SessionId};
 use crate::watch::Watched;
 use broadcasts::Broadcasts;
-use lane::{Lane, Pace};
+use lane::{HEAVY_BYTES, Lane, Pace};
 use reload::{Loader, Rejection, transact};
 
 /// After this many events the workers get what they caused, even if more are waiting: enough to
@@ -178,7 +178,9 @@ impl ScriptThread {
         loop {
             self.call_timers();
             let mut pace = Pace::start();
-            if let Some(event) = self.lane.next() {
+            while pace.has_time()
+                && let Some(event) = self.lane.next()
+            {
                 pace.look_at_each();
                 self.decide_at(&mut pace, event);
             }
@@ -187,6 +189,9 @@ impl ScriptThread {
                 self.decide_now(&mut pace, event);
             }
             for event in events.drain(..events.len().min(EVENTS_PER_HAND_OVER)) {
+                if event.bytes() >= HEAVY_BYTES {
+                    self.lane.put(event.client());
+                }
                 if let Some(event) = self.lane.keep(event) {
                     self.decide_at(&mut pace, event);
                 }

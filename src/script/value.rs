@@ -5,7 +5,7 @@ mod encode;
 
 use mlua::{LightUserData, Lua, Table, Value};
 
-use super::budget::Stop;
+use super::budget::{Budgets, Stop};
 
 /// Deepest nesting read or written; the same as for messages.
 pub const DEPTH_MAX: usize = 127;
@@ -28,8 +28,9 @@ pub struct Json {
     array: Table,
     /// Asked at every value: hostile texts and tables can make each of them slow.
     stop: Stop,
-    /// The longest text read.
+    /// The longest text read, and the most values in one.
     decoded_bytes_max: usize,
+    decoded_values_max: usize,
 }
 
 /// Whether a script may change what was decoded.
@@ -44,12 +45,14 @@ impl Json {
         let array = lua.create_table()?;
         array.raw_set("__metatable", "array")?;
         array.set_readonly(true);
-        Ok(Json { array, stop: Stop::default(), decoded_bytes_max: usize::MAX })
+        let (decoded_bytes_max, decoded_values_max) = (usize::MAX, usize::MAX);
+        Ok(Json { array, stop: Stop::default(), decoded_bytes_max, decoded_values_max })
     }
 
     /// The same within these limits.
-    pub fn within(self, stop: Stop, decoded_bytes_max: usize) -> Json {
-        Json { stop, decoded_bytes_max, ..self }
+    pub fn within(self, stop: Stop, limits: &Budgets) -> Json {
+        let Budgets { decoded_bytes_max, decoded_values_max, .. } = *limits;
+        Json { stop, decoded_bytes_max, decoded_values_max, ..self }
     }
 
     /// The value of a JSON text. Fails with the position for people where the text is no JSON.

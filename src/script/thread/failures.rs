@@ -35,7 +35,7 @@ impl ScriptThread {
             let generation = self.engine.generation();
             tracing::warn!(
                 generation,
-                "{handler} is switched off until the next reload: killed {kills_max} times within a minute"
+                "{handler} is switched off until a reload: killed {kills_max} times within a minute"
             );
         }
     }

@@ -2,8 +2,9 @@
 //!
 //! A client may have as many messages undecided as its share of the queue holds. Were they decided one
 //! after the other, a handler that takes 30 ms, which is no reason to kill it, would cost everybody
-//! else two seconds. So the events of such a client go to a lane, of which one is decided in each
-//! turn; what would broadcast too much goes to another (`broadcasts`). Its own order stays, and the
+//! else two seconds. So the events of such a client go to a lane, which has a short time in each turn,
+//! and a long message its from the start: the first of each of many clients would take long, too.
+//! What would broadcast too much goes to another (`broadcasts`). Its own order stays, and the
 //! order of decisions is still the one order for everybody.
 //!
 //! What is in a lane has its room in the script's queue back, or those who wait would take all of it
@@ -23,6 +24,9 @@ use crate::session::SessionId;
 
 /// A message that takes this long puts its sender into the lane: a thousand times what most take.
 const LONG: Duration = Duration::from_millis(2);
+/// A message of so many bytes goes to the lane before anybody knows: decoding a shorter one takes a
+/// handler a millisecond or so at most.
+pub const HEAVY_BYTES: usize = 8 * 1024;
 /// The clock is read once for so many events, until they take long together.
 const EVENTS_PER_LOOK: usize = 4;
 
@@ -140,8 +144,10 @@ impl ScriptThread {
         }
     }
 }
+
 /// Notices which events take long, at the price of a look at the clock for some of them.
 pub struct Pace {
+    start: Instant,
     last: Instant,
     events: usize,
     each: bool,
@@ -149,7 +155,13 @@ pub struct Pace {
 
 impl Pace {
     pub fn start() -> Pace {
-        Pace { last: Instant::now(), events: 0, each: false }
+        let now = Instant::now();
+        Pace { start: now, last: now, events: 0, each: false }
+    }
+
+    /// Whether another event may be decided that is likely to take long.
+    pub fn has_time(&self) -> bool {
+        self.last - self.start < LONG
     }
 
     pub fn look_at_each(&mut self) {

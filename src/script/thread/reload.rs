@@ -126,6 +126,10 @@ impl ScriptThread {
         let (generation, hash) = self.version();
         let outcome = Outcome::Unchanged { generation, hash };
         self.rejection = None;
+        if asked.is_some() && !self.strikes.all_on() {
+            self.strikes = Strikes::default();
+            tracing::info!(generation, "what was switched off is on again");
+        }
         if self.status_mut(|status| status.rejected.take()).is_some() {
             self.announce("the script on disk is again the one that runs");
         } else if asked.is_some() {

@@ -16,11 +16,12 @@ pub struct Reader<'a> {
     text: &'a str,
     at: usize,
     access: Access,
+    values: usize,
 }
 
 impl<'a> Reader<'a> {
     pub fn new(lua: &'a Lua, json: &'a Json, text: &'a str, access: Access) -> Reader<'a> {
-        Reader { lua, json, text, at: 0, access }
+        Reader { lua, json, text, at: 0, access, values: 0 }
     }
 
     pub fn read(mut self) -> mlua::Result<Value> {
@@ -29,6 +30,10 @@ impl<'a> Reader<'a> {
 
     fn value(&mut self, depth: usize) -> mlua::Result<Value> {
         self.json.stop.check()?;
+        self.values += 1;
+        if self.values > self.json.decoded_values_max {
+            return Err(self.too_many());
+        }
         match self.next_token() {
             Some(b'{' | b'[') if depth == DEPTH_MAX => {
                 Err(mlua::Error::runtime(format!("JSON nested deeper than {DEPTH_MAX}")))
@@ -42,6 +47,13 @@ impl<'a> Reader<'a> {
             Some(b'-' | b'0'..=b'9') => self.number(),
             _ => Err(malformed()),
         }
+    }
+
+    fn too_many(&self) -> mlua::Error {
+        mlua::Error::runtime(format!(
+            "JSON of more than {} values is not decoded (script.decoded_values_max)",
+            self.json.decoded_values_max
+        ))
     }
 
     fn object(&mut self, depth: usize) -> mlua::Result<Value> {

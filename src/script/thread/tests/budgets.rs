@@ -49,8 +49,15 @@ fn the_third_kill_within_a_minute_switches_an_opcode_off() {
             assert_eq!(took, ["1 next", &disabled("x")]);
         }
     });
-    assert_eq!(log.matches("opcodes.x is switched off until the next reload").count(), 1, "{log}");
+    assert_eq!(log.matches("opcodes.x is switched off until a reload").count(), 1, "{log}");
     assert_eq!(room.decide([says(1, r#"{"opcode":"y"}"#)]), ["1 next", "1 < y"]);
+    // The watch does not switch it on again, somebody who asks for it does.
+    room.save(LOOPS);
+    assert_eq!(room.decide([says(1, r#"{"opcode":"x"}"#)]), ["1 next", &disabled("x")]);
+    let asked = Some(crate::script::outcome::question().0);
+    room.thread.reload(Reload { asked, ..Reload::default() });
+    let took = room.decide([says(1, r#"{"opcode":"x"}"#)]);
+    assert!(took[1].contains("handler_failed"), "{took:?}");
     room.save(&format!("{LOOPS}\n-- mended"));
     assert_eq!(room.decide([says(1, r#"{"opcode":"x","uuid":"u"}"#)]), ["1 next", "1 < ok"]);
 }

@@ -28,6 +28,25 @@ fn who_sends_what_takes_long_waits_behind_the_others() {
 }
 
 #[test]
+fn a_long_message_waits_behind_short_ones_before_it_took_long() {
+    let script = "function on.default(client, msg) client:send('' .. msg.size) end";
+    let mut room = Room::new("heavy", script);
+    room.decide((1..=9).map(connected));
+    let heavy = format!(r#"{{"opcode":"a","a":"{}"}}"#, "x".repeat(8 * 1024));
+    let mut events: Vec<Event> = (1..9).map(|serial| says(serial, &heavy)).collect();
+    events.push(says(9, r#"{"opcode":"a"}"#));
+    events.push(says(1, r#"{"opcode":"a"}"#));
+    let took = room.decide(events);
+    let answers: Vec<&String> = took.iter().filter(|line| line.contains(" < ")).collect();
+    let (size, short) = (heavy.len(), r#"{"opcode":"a"}"#.len());
+    assert_eq!(*answers[0], format!("9 < {short}"));
+    // In their order, and each client in its own.
+    let others = (1..9).map(|serial| format!("{serial} < {size}")).collect::<Vec<_>>();
+    assert_eq!(answers[1..9], others.iter().collect::<Vec<_>>());
+    assert_eq!(*answers[9], format!("1 < {short}"));
+}
+
+#[test]
 fn timers_that_take_long_let_messages_come_between() {
     let script = "function opcodes.ok(client) client:send('ok') end
         function on.load()
