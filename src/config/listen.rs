@@ -146,7 +146,7 @@ fn parse_host(text: &str) -> Result<String, String> {
             Err(_) => Err(format!("has {} in brackets, which is no IPv6 address", quoted(inner))),
         };
     }
-    if text.contains(':') {
+    if text.parse::<Ipv6Addr>().is_ok() {
         return Err(format!("has an IPv6 address without brackets: write [{text}]:PORT"));
     }
     if text == "*" || text.is_empty() {
@@ -265,6 +265,7 @@ mod tests {
             ("ws://a:1/", "has a path"),
             ("ws://me@a:1", "has a user"),
             ("ws://::1:1", "without brackets"),
+            ("ws://:\u{85}:1", "\":\\u{85}\", which is no IPv4 address and no name"),
             ("ws://[::g]:1", "no IPv6"),
             ("ws://*:1", "0.0.0.0"),
             ("ws://:1", "0.0.0.0"),
