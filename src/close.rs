@@ -86,7 +86,9 @@ impl CloseReason {
                 "no room for unfinished messages (limits.unfinished_bytes_max)".to_owned()
             }
             CloseReason::TooManyClaims => "too many claims of names in use".to_owned(),
-            CloseReason::TooMuchWaiting => "too much of it waits".to_owned(),
+            CloseReason::TooMuchWaiting => {
+                "too much of it waits for limits.broadcasts_per_second_max".to_owned()
+            }
             CloseReason::Unresponsive => "no answer to pings".to_owned(),
             CloseReason::Idle => "idle for too long".to_owned(),
             CloseReason::Unregistered => "not registered in time".to_owned(),

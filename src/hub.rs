@@ -326,8 +326,9 @@ impl Hub {
 
     /// Sends to all registered web clients but one; returns to how many.
     pub fn broadcast(&mut self, text: Payload, except: Option<&Rc<Client>>) -> usize {
-        let excepted = except.filter(|c| c.is_registered() && c.is_present());
-        let receivers = self.registered() - usize::from(excepted.is_some());
+        // One that has left is not counted any more, but still hears what is decided before its end.
+        let excepted = except.filter(|c| c.is_registered() && c.is_connected());
+        let receivers = self.registered() - usize::from(excepted.is_some_and(|c| c.is_present()));
         self.actions.push(Action::Broadcast { text, except: excepted.map(|client| client.id()) });
         receivers
     }

@@ -167,6 +167,8 @@ impl Shard {
             self.serve(link, || self.look_after(link, listening));
         }
         self.make_room();
+        // Another worker's clients may hold what is too much, and count nothing any more.
+        self.give_up_unfinished();
         self.queues.tell();
         self.unfinished.tell();
     }

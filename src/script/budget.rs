@@ -86,6 +86,19 @@ pub struct Budget {
     slow: RefCell<Option<(String, Duration)>>,
 }
 
+/// Puts the limit on a VM's memory back, whatever ends the work without it.
+struct Limited<'a> {
+    lua: &'a Lua,
+    most: usize,
+}
+
+impl Drop for Limited<'_> {
+    fn drop(&mut self) {
+        // Fails only where mlua does not own the VM.
+        let _ = self.lua.set_memory_limit(self.most);
+    }
+}
+
 /// A running call. It is over when this goes out of scope.
 pub struct Running<'a> {
     budget: &'a Budget,
@@ -120,15 +133,23 @@ impl Budget {
     }
 
     /// Makes something of bounded size outside the memory limit. Under it each allocation from Rust is a
-    /// protected call of its own, several times as dear; what is made still counts.
+    /// protected call of its own, several times as dear. What is made still counts.
+    ///
+    /// # Errors
+    /// Those of `make`; the VM has no memory left then, not even without its garbage.
     pub fn beyond_limit<R>(
         &self,
         lua: &Lua,
         make: impl FnOnce() -> mlua::Result<R>,
     ) -> mlua::Result<R> {
+        let most = self.limits.memory_bytes_max;
         lua.set_memory_limit(0)?;
+        let limited = Limited { lua, most };
         let made = make();
-        lua.set_memory_limit(self.limits.memory_bytes_max)?;
+        drop(limited);
+        if lua.used_memory() > most && self.is_full(lua) {
+            return Err(mlua::Error::MemoryError("what was decoded".to_owned()));
+        }
         made
     }
 

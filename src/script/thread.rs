@@ -5,6 +5,7 @@ mod broadcasts;
 mod failures;
 mod lane;
 mod reload;
+mod turn;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -30,19 +31,8 @@ use crate::message::Message;
 use crate::session::{ClientInfo, SessionId};
 use crate::watch::Watched;
 use broadcasts::Broadcasts;
-use lane::{HEAVY_BYTES, Lane, Pace};
+use lane::Lane;
 use reload::{Loader, Rejection, transact};
-
-/// After this many events the workers get what they caused, even if more are waiting: enough to
-/// make a hand-over cheap per event, few enough that the first of them waits under 0.1 ms.
-const EVENTS_PER_HAND_OVER: usize = 64;
-
-/// When timers are due for longer than this, messages come in between.
-const TIMERS_PER_TURN: Duration = Duration::from_millis(10);
-
-/// Stored values whose time is over that are freed at each hand-over, so that it takes microseconds;
-/// what they are is gone already.
-const SWEPT_PER_HAND_OVER: usize = 64;
 
 /// Which version of the script runs, and whether it is the one on disk.
 #[derive(Clone, Debug)]
@@ -77,6 +67,8 @@ pub struct ScriptThread {
     engine: Engine,
     loader: Loader,
     lane: Lane,
+    /// How much time the lane has had that the others have not had since.
+    lane_owes: Duration,
     broadcasts: Broadcasts,
     /// Of the running generation.
     strikes: Strikes,
@@ -98,7 +90,7 @@ impl ScriptThread {
         let hub = Rc::new(RefCell::new(Hub::new(setup.workers.len(), terms.hub)));
         let loader = Loader::new(&terms, Rc::clone(&hub), setup.clock)?;
         let engine = loader.load(&setup.source, 1, false)?;
-        let (lane, now) = (Lane::new(&hub), loader.clock.now());
+        let (lane, now) = (Lane::new(&hub, terms.broadcasts.aside_bytes_max), loader.clock.now());
         let broadcasts = Broadcasts::new(terms.broadcasts, &hub, now);
         let status = Status { generation: 1, hash: setup.source.hash(), rejected: None };
         let thread = ScriptThread {
@@ -106,6 +98,7 @@ impl ScriptThread {
             engine,
             loader,
             lane,
+            lane_owes: Duration::ZERO,
             broadcasts,
             strikes: Strikes::default(),
             failures: Repeats::default(),
@@ -138,7 +131,7 @@ impl ScriptThread {
     pub fn run(mut self, queue: &Queue) {
         let mut events = VecDeque::new();
         loop {
-            if queue.is_empty() {
+            if queue.is_empty() && !self.waits() {
                 self.engine.gc_step();
             }
             // What was only counted is told in time, even if nothing happens any more.
@@ -170,87 +163,6 @@ impl ScriptThread {
                 return;
             }
         }
-    }
-
-    /// Decides what was taken from the queue and hands the outcome over, in turns. What is in the lane
-    /// may be left for the next time.
-    pub fn decide_all(&mut self, events: &mut VecDeque<Event>) {
-        loop {
-            self.call_timers();
-            let mut pace = Pace::start();
-            while pace.has_time()
-                && let Some(event) = self.lane.next()
-            {
-                pace.look_at_each();
-                self.decide_at(&mut pace, event);
-            }
-            for _ in 0..EVENTS_PER_HAND_OVER {
-                let Some(event) = self.next_admitted() else { break };
-                self.decide_now(&mut pace, event);
-            }
-            for event in events.drain(..events.len().min(EVENTS_PER_HAND_OVER)) {
-                if event.bytes() >= HEAVY_BYTES {
-                    self.lane.put(event.client());
-                }
-                if let Some(event) = self.lane.keep(event) {
-                    self.decide_at(&mut pace, event);
-                }
-            }
-            self.bound_lanes();
-            self.hand_over();
-            if events.is_empty() {
-                return;
-            }
-        }
-    }
-
-    fn decide_at(&mut self, pace: &mut Pace, event: Event) {
-        if let Some(event) = self.admit(event) {
-            self.decide_now(pace, event);
-        }
-    }
-
-    fn decide_now(&mut self, pace: &mut Pace, event: Event) {
-        let handler = self.handler_of(&event);
-        let client = (!matches!(event, Event::Disconnected { .. })).then(|| event.client());
-        self.confined(|thread| thread.decide(event));
-        self.count_broadcasts(handler);
-        if pace.took_long()
-            && let Some(client) = client
-        {
-            self.lane.put(client);
-        }
-    }
-
-    /// Whether something waits for the next turn.
-    pub fn waits(&self) -> bool {
-        let now = self.loader.clock.now();
-        !self.lane.is_empty() || self.broadcasts.due(now).is_some_and(|due| due <= now)
-    }
-
-    /// Calls the timers that are due, but not more of them than messages, nor for longer than some
-    /// milliseconds: neither may keep the other waiting.
-    fn call_timers(&mut self) {
-        let until = Instant::now() + TIMERS_PER_TURN;
-        for number in 0..EVENTS_PER_HAND_OVER {
-            if number > 0 && Instant::now() >= until {
-                break;
-            }
-            let Some(function) = self.engine.take_due_timer() else { break };
-            // Each by the place of its function: one that runs away ends no other.
-            if !self.strikes.all_on() && self.strikes.is_off(&self.engine.timer_name(&function)) {
-                continue;
-            }
-            self.confined(|thread| {
-                if let Err(error) = thread.handle(|engine| engine.on_timer(&function)) {
-                    let name = thread.engine.timer_name(&function);
-                    thread.failed(&error, "timer", &name, None);
-                }
-            });
-            self.count_broadcasts(None);
-        }
-        let now = self.loader.clock.now();
-        self.hub.borrow_mut().store().sweep(SWEPT_PER_HAND_OVER, now);
     }
 
     /// Does one thing. A panic is relay's own bug; it must not end the decisions for everybody, so
@@ -339,12 +251,15 @@ impl ScriptThread {
         // First, so that the script no longer counts or finds it.
         let client = self.hub.borrow_mut().disconnect(id);
         if let Some(client) = client {
-            if !self.strikes.is_off("on.disconnect")
-                && let Err(error) =
-                    self.handle(|engine| engine.on_disconnect(&client, reason.label()))
-            {
-                self.failed(&error, "disconnect", "on.disconnect", Some(id));
-            }
+            // Not even a bug may keep the connection from ending.
+            self.confined(|thread| {
+                if !thread.strikes.is_off("on.disconnect")
+                    && let Err(error) =
+                        thread.handle(|engine| engine.on_disconnect(&client, reason.label()))
+                {
+                    thread.failed(&error, "disconnect", "on.disconnect", Some(id));
+                }
+            });
             // Whatever came of the hook, and even without it.
             self.engine.forget_client(&client);
         }

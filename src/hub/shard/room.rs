@@ -60,6 +60,10 @@ impl Shard {
     /// of all clients together, those are ended of whom most is kept.
     pub fn count_unfinished(&self, link: &Link, bytes: usize) {
         link.count_unfinished(bytes);
+        self.give_up_unfinished();
+    }
+
+    pub(super) fn give_up_unfinished(&self) {
         self.cut_largest(&self.unfinished, Link::unfinished_bytes, |link| {
             link.give_up_unfinished();
             true

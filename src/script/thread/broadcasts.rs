@@ -34,7 +34,8 @@ impl Broadcasts {
             limits,
             bucket: Bucket::new(limits.per_second_max, limits.per_second_max, now),
             handlers: HashSet::new(),
-            waiting: Lane::new(hub),
+            // Whose turn may be long in coming must not keep room that others need.
+            waiting: Lane::new(hub, usize::MAX),
             waits: Seldom::default(),
         }
     }

@@ -9,12 +9,16 @@
 //!
 //! What is in a lane has its room in the script's queue back, or those who wait would take all of it
 //! and nobody would be read from. It is bounded all the same: for each client by what it may have
-//! undecided, and in all by `aside_bytes_max`.
+//! undecided, and in all by `aside_bytes_max`. Beyond that, what takes long keeps its room, so that
+//! reading stops as it does for a full queue; of those who wait for a broadcast, which can last, the
+//! client with the most is ended.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
 
 use super::ScriptThread;
 use crate::close::CloseReason;
@@ -24,6 +28,9 @@ use crate::session::SessionId;
 
 /// A message that takes this long puts its sender into the lane: a thousand times what most take.
 const LONG: Duration = Duration::from_millis(2);
+/// The same while the events before it have taken long: many that are just short of that must not
+/// add up.
+const LONG_AMONG_LONG: Duration = Duration::from_micros(250);
 /// A message of so many bytes goes to the lane before anybody knows: decoding a shorter one takes a
 /// handler a millisecond or so at most.
 pub const HEAVY_BYTES: usize = 8 * 1024;
@@ -34,8 +41,10 @@ const EVENTS_PER_LOOK: usize = 4;
 /// does not keep those with few.
 pub struct Lane {
     hub: Rc<RefCell<Hub>>,
-    /// Whose further events go here, and what of each waits.
-    clients: HashMap<SessionId, Held>,
+    /// What waits gives its room back up to so many bytes.
+    aside_bytes_max: usize,
+    /// Whose further events go here, and what of each waits. Its keys are the relay's own.
+    clients: FxHashMap<SessionId, Held>,
     /// Those of whom anything waits.
     turns: VecDeque<SessionId>,
     bytes: usize,
@@ -43,14 +52,20 @@ pub struct Lane {
 
 #[derive(Default)]
 struct Held {
-    events: VecDeque<Event>,
+    /// Each with whether its room was given back.
+    events: VecDeque<(Event, bool)>,
     bytes: usize,
 }
 
 impl Lane {
-    pub fn new(hub: &Rc<RefCell<Hub>>) -> Lane {
-        let (clients, turns) = (HashMap::new(), VecDeque::new());
-        Lane { hub: Rc::clone(hub), clients, turns, bytes: 0 }
+    pub fn new(hub: &Rc<RefCell<Hub>>, aside_bytes_max: usize) -> Lane {
+        let (clients, turns) = (FxHashMap::default(), VecDeque::new());
+        Lane { hub: Rc::clone(hub), aside_bytes_max, clients, turns, bytes: 0 }
+    }
+
+    /// Another bound holds for what comes from now on.
+    pub fn set_aside_bytes_max(&mut self, bytes: usize) {
+        self.aside_bytes_max = bytes;
     }
 
     /// What comes of this client waits from now on.
@@ -71,7 +86,10 @@ impl Lane {
         let client = event.client();
         let Some(held) = self.clients.get_mut(&client) else { return Some(event) };
         let mut hub = self.hub.borrow_mut();
-        hub.put_aside(client, event.bytes(), true);
+        let aside = self.bytes < self.aside_bytes_max;
+        if aside {
+            hub.put_aside(client, event.bytes(), true);
+        }
         if matches!(event, Event::Disconnected { .. }) {
             hub.depart(client);
         }
@@ -80,7 +98,7 @@ impl Lane {
         }
         held.bytes += weight(&event);
         self.bytes += weight(&event);
-        held.events.push_back(event);
+        held.events.push_back((event, aside));
         None
     }
 
@@ -88,27 +106,31 @@ impl Lane {
     pub fn next(&mut self) -> Option<Event> {
         let client = self.turns.pop_front()?;
         let held = self.clients.get_mut(&client)?;
-        let event = held.events.pop_front()?;
+        let (event, aside) = held.events.pop_front()?;
         held.bytes -= weight(&event);
         self.bytes -= weight(&event);
         match held.events.is_empty() {
             true => drop(self.clients.remove(&client)),
             false => self.turns.push_back(client),
         }
-        self.hub.borrow_mut().put_aside(client, event.bytes(), false);
+        if aside {
+            self.hub.borrow_mut().put_aside(client, event.bytes(), false);
+        }
         Some(event)
     }
 
     /// Takes the client out of whom the most waits, with all of it.
-    fn take_largest(&mut self) -> Option<(SessionId, VecDeque<Event>)> {
+    fn take_largest(&mut self) -> Option<(SessionId, Vec<Event>)> {
         let (client, _) = self.clients.iter().max_by_key(|(_, held)| held.bytes)?;
         let client = *client;
         let held = self.clients.remove(&client)?;
         self.turns.retain(|turn| *turn != client);
         self.bytes -= held.bytes;
         let mut hub = self.hub.borrow_mut();
-        held.events.iter().for_each(|event| hub.put_aside(client, event.bytes(), false));
-        Some((client, held.events))
+        for (event, _) in held.events.iter().filter(|(_, aside)| *aside) {
+            hub.put_aside(client, event.bytes(), false);
+        }
+        Some((client, held.events.into_iter().map(|(event, _)| event).collect()))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -122,19 +144,16 @@ fn weight(event: &Event) -> usize {
 }
 
 impl ScriptThread {
-    /// While more waits in the lanes than all may have there, ends the client of whom the most does,
-    /// and what it said is dropped. To be called before a hand-over: that is what gives the room back.
-    pub(super) fn bound_lanes(&mut self) {
-        let bytes_max = self.terms.broadcasts.aside_bytes_max;
+    /// While more waits for a broadcast than may, ends the client of whom the most does, and what it
+    /// said is dropped. To be called before a hand-over: that is what gives the room back.
+    pub(super) fn bound_waiting(&mut self) {
         loop {
-            let (slow, broadcasts) = (&mut self.lane, &mut self.broadcasts.waiting);
+            let waiting = &mut self.broadcasts.waiting;
             // One that is alone is bounded by what it may have undecided.
-            let alone = slow.turns.len() + broadcasts.turns.len() <= 1;
-            if alone || slow.bytes + broadcasts.bytes <= bytes_max {
+            if waiting.turns.len() <= 1 || waiting.bytes <= self.terms.broadcasts.aside_bytes_max {
                 return;
             }
-            let fuller = if slow.bytes > broadcasts.bytes { slow } else { broadcasts };
-            let Some((client, events)) = fuller.take_largest() else { return };
+            let Some((client, events)) = waiting.take_largest() else { return };
             if let Some(client) = self.client(client) {
                 self.act(|hub| hub.close(&client, CloseReason::TooMuchWaiting));
             }
@@ -159,9 +178,14 @@ impl Pace {
         Pace { start: now, last: now, events: 0, each: false }
     }
 
+    /// How long it was until the last look.
+    pub fn spent(&self) -> Duration {
+        self.last - self.start
+    }
+
     /// Whether another event may be decided that is likely to take long.
     pub fn has_time(&self) -> bool {
-        self.last - self.start < LONG
+        self.spent() < LONG
     }
 
     pub fn look_at_each(&mut self) {
@@ -176,10 +200,9 @@ impl Pace {
         }
         let now = Instant::now();
         let took = now - std::mem::replace(&mut self.last, now);
-        let long = took >= LONG;
         let watched = self.each;
-        self.each |= long;
-        watched && long
+        self.each |= took >= LONG;
+        watched && took >= LONG_AMONG_LONG
     }
 }
 
@@ -199,7 +222,7 @@ mod tests {
     }
 
     fn lane() -> Lane {
-        Lane::new(&Rc::new(RefCell::new(Hub::new(1, LIMITS))))
+        Lane::new(&Rc::new(RefCell::new(Hub::new(1, LIMITS))), usize::MAX)
     }
 
     fn keep(lane: &mut Lane, serial: u64, bytes: usize) -> Option<usize> {
@@ -234,6 +257,23 @@ mod tests {
         }
         let order: Vec<_> = std::iter::from_fn(|| next(&mut lane)).collect();
         assert_eq!(order, [10, 20, 30, 11, 31, 12]);
+    }
+
+    #[test]
+    fn beyond_its_bound_what_waits_keeps_its_room() {
+        let mut lane = lane();
+        lane.set_aside_bytes_max(2 * size_of::<Event>());
+        lane.put(id(1));
+        for what in 10..14 {
+            keep(&mut lane, 1, what);
+        }
+        let took = |lane: &Lane| {
+            let deliveries = lane.hub.borrow_mut().take_deliveries(0);
+            deliveries.iter().map(told).collect::<Vec<_>>()
+        };
+        assert_eq!(took(&lane), ["aside 10", "aside 11"]);
+        while next(&mut lane).is_some() {}
+        assert_eq!(took(&lane), ["again 10", "again 11"]);
     }
 
     #[test]

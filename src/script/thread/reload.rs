@@ -120,8 +120,8 @@ impl ScriptThread {
         let Reload { terms, asked } = reload;
         if let Some(terms) = terms {
             self.hub.borrow_mut().set_limits(terms.hub);
-            self.broadcasts.set_limits(terms.broadcasts, self.loader.clock.now());
             self.terms = *terms;
+            self.adopt_bounds();
         }
         let (generation, hash) = self.version();
         let outcome = Outcome::Unchanged { generation, hash };
@@ -196,13 +196,20 @@ impl ScriptThread {
         let before = (replace(&mut self.loader, loader), replace(&mut self.terms, terms));
         let installed = self.install(source, generation);
         match installed {
-            Ok(()) => self.broadcasts.set_limits(self.terms.broadcasts, self.loader.clock.now()),
+            Ok(()) => self.adopt_bounds(),
             Err(_) => {
                 (self.loader, self.terms) = before;
                 self.hub.borrow_mut().set_limits(self.terms.hub);
             }
         }
         installed
+    }
+
+    /// What may wait, from now on.
+    fn adopt_bounds(&mut self) {
+        let limits = self.terms.broadcasts;
+        self.broadcasts.set_limits(limits, self.loader.clock.now());
+        self.lane.set_aside_bytes_max(limits.aside_bytes_max);
     }
 
     /// Loads a generation aside and puts it in place of the running one. A new one begins without

@@ -192,6 +192,29 @@ fn the_words_of_a_memory_kill_are_none() {
     }
 }
 
+/// Bodies are decoded outside of the limit; keeping them must not get around it.
+#[test]
+fn bodies_that_are_kept_count_as_memory() {
+    let script = "local kept = table.create(100, false)
+        function on.default(client, msg) kept[msg.data.n] = msg.data client:send('kept') end";
+    let limits = Budgets { memory_bytes_max: 2 * 1024 * 1024, ..budgets() };
+    let mut room = Room::within(limits, "kept", script);
+    room.decide([connected(1)]);
+    let mut kept = 0;
+    let log = logged(|| {
+        for n in 1..=100 {
+            let list = vec!["[]"; 2_000].join(",");
+            let took = room.decide([says(1, &format!(r#"{{"n":{n},"a":[{list}]}}"#))]);
+            if took.last().is_some_and(|last| last == "1 < kept") {
+                kept += 1;
+            }
+        }
+    });
+    assert!((2..100).contains(&kept), "{kept}");
+    assert!(log.contains("not enough memory: 2097152 bytes"), "{log}");
+    assert!(log.contains("the script ran out of memory and was started anew"), "{log}");
+}
+
 #[test]
 fn a_load_has_its_budgets_too() {
     let version = |text: &str| format!("{text} function on.default(c) c:send('x') end");
