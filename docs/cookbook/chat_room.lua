@@ -4,6 +4,10 @@ function on.connect(client)
   client:send({ opcode = "ready", uuid = client.issued_uuid })
 end
 
+function opcodes.uuid(client, msg)
+  client:register(msg.data.message)
+end
+
 function opcodes.join(client, msg)
   local room = msg.data.room
   local joined, why = client:join(room)

@@ -4,6 +4,10 @@ function on.connect(client)
   client:send({ opcode = "ready", uuid = client.issued_uuid })
 end
 
+function opcodes.uuid(client, msg)
+  client:register(msg.data.message)
+end
+
 local function job_of(client, msg)
   local job = msg.data.job
   if type(job) == "string" and #job > 0 and #job <= 100 then

@@ -2,6 +2,14 @@
 -- a reload, which at worst grants five more.
 local seen = {} -- client -> { second, count }
 
+function on.connect(client)
+  client:send({ opcode = "ready", uuid = client.issued_uuid })
+end
+
+function opcodes.uuid(client, msg)
+  client:register(msg.data.message)
+end
+
 function on.default(client, msg)
   local second = math.floor(relay.now())
   local entry = seen[client]

@@ -14,6 +14,10 @@ function on.connect(client)
   client:send({ opcode = "ready", uuid = client.issued_uuid })
 end
 
+function opcodes.uuid(client, msg)
+  client:register(msg.data.message)
+end
+
 function opcodes.hello(client, msg)
   local name = msg.data.name
   if type(name) ~= "string" or client:get("name") then
