@@ -221,6 +221,11 @@ mod tests {
         Event::Refused { from: id(serial), bytes, code: "", text: String::new() }
     }
 
+    /// What the worker was told.
+    fn took(lane: &Lane) -> Vec<String> {
+        lane.hub.borrow_mut().take_deliveries(0).iter().map(told).collect()
+    }
+
     fn lane() -> Lane {
         Lane::new(&Rc::new(RefCell::new(Hub::new(1, LIMITS))), usize::MAX)
     }
@@ -267,10 +272,6 @@ mod tests {
         for what in 10..14 {
             keep(&mut lane, 1, what);
         }
-        let took = |lane: &Lane| {
-            let deliveries = lane.hub.borrow_mut().take_deliveries(0);
-            deliveries.iter().map(told).collect::<Vec<_>>()
-        };
         assert_eq!(took(&lane), ["aside 10", "aside 11"]);
         while next(&mut lane).is_some() {}
         assert_eq!(took(&lane), ["again 10", "again 11"]);
@@ -283,10 +284,6 @@ mod tests {
             lane.put(id(client));
             keep(&mut lane, client, what);
         }
-        let took = |lane: &Lane| {
-            let deliveries = lane.hub.borrow_mut().take_deliveries(0);
-            deliveries.iter().map(told).collect::<Vec<_>>()
-        };
         assert_eq!(took(&lane), ["aside 10", "aside 20", "aside 21", "aside 30"]);
         let (client, events) = lane.take_largest().expect("somebody");
         assert_eq!((client, events.len()), (id(2), 2));
