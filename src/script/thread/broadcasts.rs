@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::ScriptThread;
 use super::lane::Lane;
+use crate::close::CloseReason;
 use crate::hub::Hub;
 use crate::log::Seldom;
 use crate::rate::Bucket;
@@ -109,6 +110,21 @@ impl ScriptThread {
             return None;
         }
         self.broadcasts.waiting.next()
+    }
+
+    /// While more waits than may, ends the client of whom the most does, and what it said is dropped.
+    /// To be called before a hand-over: that is what gives the room back.
+    pub(super) fn bound_waiting(&mut self) {
+        while self.broadcasts.waiting.exceeds(self.terms.broadcasts.aside_bytes_max)
+            && let Some((client, events)) = self.broadcasts.waiting.take_largest()
+        {
+            if let Some(client) = self.client(client) {
+                self.act(|hub| hub.close(&client, CloseReason::TooMuchWaiting));
+            }
+            for event in events {
+                self.confined(|thread| thread.decide(event));
+            }
+        }
     }
 
     fn would_broadcast(&self, event: &Event) -> bool {

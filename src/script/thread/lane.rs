@@ -20,8 +20,6 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
-use super::ScriptThread;
-use crate::close::CloseReason;
 use crate::hub::Hub;
 use crate::script::queue::Event;
 use crate::session::SessionId;
@@ -119,8 +117,14 @@ impl Lane {
         Some(event)
     }
 
+    /// Whether more than so many bytes wait, and not of one client alone: that one is bounded by what
+    /// it may have undecided.
+    pub fn exceeds(&self, bytes_max: usize) -> bool {
+        self.turns.len() > 1 && self.bytes > bytes_max
+    }
+
     /// Takes the client out of whom the most waits, with all of it.
-    fn take_largest(&mut self) -> Option<(SessionId, Vec<Event>)> {
+    pub fn take_largest(&mut self) -> Option<(SessionId, Vec<Event>)> {
         let (client, _) = self.clients.iter().max_by_key(|(_, held)| held.bytes)?;
         let client = *client;
         let held = self.clients.remove(&client)?;
@@ -141,27 +145,6 @@ impl Lane {
 /// What an event takes in memory, about.
 fn weight(event: &Event) -> usize {
     size_of::<Event>() + event.bytes()
-}
-
-impl ScriptThread {
-    /// While more waits for a broadcast than may, ends the client of whom the most does, and what it
-    /// said is dropped. To be called before a hand-over: that is what gives the room back.
-    pub(super) fn bound_waiting(&mut self) {
-        loop {
-            let waiting = &mut self.broadcasts.waiting;
-            // One that is alone is bounded by what it may have undecided.
-            if waiting.turns.len() <= 1 || waiting.bytes <= self.terms.broadcasts.aside_bytes_max {
-                return;
-            }
-            let Some((client, events)) = waiting.take_largest() else { return };
-            if let Some(client) = self.client(client) {
-                self.act(|hub| hub.close(&client, CloseReason::TooMuchWaiting));
-            }
-            for event in events {
-                self.confined(|thread| thread.decide(event));
-            }
-        }
-    }
 }
 
 /// Notices which events take long, at the price of a look at the clock for some of them.
