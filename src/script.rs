@@ -149,6 +149,12 @@ impl Script {
 pub struct StatusBoard(Arc<Mutex<Status>>);
 
 impl StatusBoard {
+    /// Of a script that is not there.
+    #[cfg(test)]
+    pub fn showing(status: Status) -> StatusBoard {
+        StatusBoard(Arc::new(Mutex::new(status)))
+    }
+
     pub fn status(&self) -> Status {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -9,7 +9,6 @@ mod turn;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -28,13 +27,14 @@ use super::terms::Terms;
 use crate::close::CloseReason;
 use crate::hub::{Client, Delivery, ErrorReply, Hub};
 use crate::message::Message;
+use crate::panics::{Whom, confined};
 use crate::session::{ClientInfo, SessionId};
 use crate::watch::Watched;
 use broadcasts::Broadcasts;
 use lane::Lane;
 use reload::{Loader, Rejection, transact};
 
-/// Which version of the script runs, and whether it is the one on disk.
+/// Which version of the script runs, whether it is the one on disk, and how its thread fares.
 #[derive(Clone, Debug)]
 pub struct Status {
     /// Counts the loads that were accepted; the first is 1.
@@ -43,6 +43,8 @@ pub struct Status {
     pub hash: String,
     /// Why the text on disk is not the one that runs, in one line.
     pub rejected: Option<String>,
+    /// How many events, timers and reloads have been dropped for a panic, of any generation.
+    pub panics: usize,
 }
 
 /// What the thread starts with.
@@ -92,7 +94,7 @@ impl ScriptThread {
         let engine = loader.load(&setup.source, 1, false)?;
         let (lane, now) = (Lane::new(&hub, terms.broadcasts.aside_bytes_max), loader.clock.now());
         let broadcasts = Broadcasts::new(terms.broadcasts, &hub, now);
-        let status = Status { generation: 1, hash: setup.source.hash(), rejected: None };
+        let status = Status { generation: 1, hash: setup.source.hash(), rejected: None, panics: 0 };
         let thread = ScriptThread {
             hub,
             engine,
@@ -143,10 +145,11 @@ impl ScriptThread {
             let mut stops = false;
             for request in requests {
                 match request {
-                    Request::Reload(reload) => self.confined(|thread| thread.reload(reload)),
-                    Request::Rehearsed { source, result, reload } => {
-                        self.confined(|thread| thread.rehearsed(source, result, reload));
+                    Request::Reload(reload) => {
+                        self.confined(Whom::Nobody, |thread| thread.reload(reload));
                     }
+                    Request::Rehearsed { source, result, reload } => self
+                        .confined(Whom::Nobody, |thread| thread.rehearsed(source, result, reload)),
                     Request::Drain => self.broadcasts.lift(),
                     Request::Stop => {
                         self.broadcasts.lift();
@@ -167,20 +170,17 @@ impl ScriptThread {
 
     /// Does one thing. A panic is relay's own bug; it must not end the decisions for everybody, so
     /// it costs this one thing only. What the hub was asked for is undone.
-    fn confined(&mut self, does: impl FnOnce(&mut ScriptThread)) {
-        let unwound = catch_unwind(AssertUnwindSafe(|| does(self)));
-        if let Err(panic) = unwound {
-            let text = panic
-                .downcast_ref::<&str>()
-                .map(|text| (*text).to_owned())
-                .or_else(|| panic.downcast_ref::<String>().cloned())
-                .unwrap_or_default();
-            tracing::error!(
-                generation = self.engine.generation(),
-                "bug in relay, event dropped: {text}"
-            );
+    fn confined(&mut self, whom: Whom, does: impl FnOnce(&mut ScriptThread)) {
+        if confined(whom, || does(self)).is_err() {
             self.hub.borrow_mut().rollback();
+            self.status_mut(|status| status.panics += 1);
         }
+    }
+
+    /// Decides one event, or drops it for a panic.
+    fn decide(&mut self, event: Event) {
+        let whom = Whom::Session(event.client().serial);
+        self.confined(whom, |thread| thread.decide_event(event));
     }
 
     fn hand_over(&mut self) {
@@ -193,7 +193,7 @@ impl ScriptThread {
         }
     }
 
-    fn decide(&mut self, event: Event) {
+    fn decide_event(&mut self, event: Event) {
         match event {
             Event::Connected(info) => self.connected(*info),
             Event::Message { from, message } => self.message(from, message),
@@ -252,7 +252,7 @@ impl ScriptThread {
         let client = self.hub.borrow_mut().disconnect(id);
         if let Some(client) = client {
             // Not even a bug may keep the connection from ending.
-            self.confined(|thread| {
+            self.confined(Whom::Session(id.serial), |thread| {
                 if !thread.strikes.is_off("on.disconnect")
                     && let Err(error) =
                         thread.handle(|engine| engine.on_disconnect(&client, reason.label()))

@@ -129,7 +129,7 @@ impl Vitals {
             "draining": self.is_draining(),
             "connections": self.pulses.iter().map(|pulse| pulse.clients()).sum::<usize>(),
             "generation": script.generation,
-            "panics": self.pulses.iter().map(|pulse| pulse.panics()).sum::<usize>(),
+            "panics": self.pulses.iter().map(|pulse| pulse.panics()).sum::<usize>() + script.panics,
             "rejected": script.rejected,
             "uptime_s": self.begun.elapsed().as_secs(),
         })
@@ -149,28 +149,34 @@ fn ok(content_type: &str, text: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
-    use crate::script::Script;
-    use crate::server::terms;
+    use crate::script::Status;
+
+    /// Of a relay whose script thread has dropped two events.
+    fn vitals(pulses: Vec<Arc<Pulse>>) -> Vitals {
+        let status = Status { generation: 1, hash: String::new(), rejected: None, panics: 2 };
+        Vitals {
+            orders: watch::channel(Order::Run).1,
+            pulses,
+            script: StatusBoard::showing(status),
+            begun: Instant::now(),
+        }
+    }
 
     /// Who supervises the relay is told, and the watchdog of systemd is not fed.
     #[test]
     fn a_worker_that_hangs_is_no_good_health() {
-        let script = Script::start(terms(&Config::default()), Vec::new());
-        let script = script.expect("the shipped script");
         let asked = parse_http(b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n", HEAD_BYTES_MAX);
         let (request, _) = asked.ok().flatten().expect("a whole request");
         for (age, is_good) in [(PULSE_AGE_MAX / 2, true), (PULSE_AGE_MAX, false)] {
-            let vitals = Vitals {
-                orders: watch::channel(Order::Run).1,
-                pulses: vec![Arc::default(), Arc::new(Pulse::unheard_for(age))],
-                script: script.status_board(),
-                begun: Instant::now(),
-            };
+            let vitals = vitals(vec![Arc::default(), Arc::new(Pulse::unheard_for(age))]);
             assert_eq!(vitals.all_beat(), is_good, "{age:?}");
             let status = vitals.answer(&request)[b"HTTP/1.1 ".len()..].first_chunk::<3>().copied();
             assert_eq!(status, Some(if is_good { *b"200" } else { *b"503" }));
         }
-        script.stop();
+    }
+
+    #[test]
+    fn the_panics_of_the_script_thread_count() {
+        assert_eq!(vitals(vec![Arc::default()]).health()["panics"], 2);
     }
 }

@@ -122,7 +122,7 @@ impl ScriptThread {
                 self.act(|hub| hub.close(&client, CloseReason::TooMuchWaiting));
             }
             for event in events {
-                self.confined(|thread| thread.decide(event));
+                self.decide(event);
             }
         }
     }

@@ -223,7 +223,8 @@ impl ScriptThread {
             self.broadcasts.forget_handlers();
             self.rejection = None;
             self.status_mut(|status| {
-                *status = Status { generation, hash: source.hash(), rejected: None };
+                (status.generation, status.hash) = (generation, source.hash());
+                status.rejected = None;
             });
             self.watch(&[]);
         }

@@ -69,7 +69,7 @@ impl Room {
 
     fn save(&mut self, script: &str) -> Status {
         std::fs::write(&self.file, script).expect("written");
-        self.thread.confined(|thread| thread.reload(Reload::default()));
+        self.thread.confined(Whom::Nobody, |thread| thread.reload(Reload::default()));
         self.status()
     }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::ScriptThread;
 use super::lane::{HEAVY_BYTES, Pace};
+use crate::panics::Whom;
 use crate::script::queue::Event;
 
 /// After this many events the workers get what they caused, even if more are waiting: enough to
@@ -70,7 +71,7 @@ impl ScriptThread {
     fn decide_now(&mut self, pace: &mut Pace, event: Event) {
         let handler = self.handler_of(&event);
         let client = (!matches!(event, Event::Disconnected { .. })).then(|| event.client());
-        self.confined(|thread| thread.decide(event));
+        self.decide(event);
         self.count_broadcasts(handler);
         if pace.took_long()
             && let Some(client) = client
@@ -98,7 +99,7 @@ impl ScriptThread {
             if !self.strikes.all_on() && self.strikes.is_off(&self.engine.timer_name(&function)) {
                 continue;
             }
-            self.confined(|thread| {
+            self.confined(Whom::Nobody, |thread| {
                 if let Err(error) = thread.handle(|engine| engine.on_timer(&function)) {
                     let name = thread.engine.timer_name(&function);
                     thread.failed(&error, "timer", &name, None);

@@ -1,10 +1,11 @@
 use super::*;
+use crate::panics::faults::{befall, told as told_by_the_hook};
 
 #[test]
 fn a_panic_costs_one_event_and_is_undone() {
     let mut room = Room::new("panic", DEFAULT_SCRIPT);
     room.decide([connected(1)]);
-    room.thread.confined(|thread| {
+    room.thread.confined(Whom::Nobody, |thread| {
         let client = thread.client(id(1)).expect("connected");
         let mut hub = thread.hub.borrow_mut();
         hub.begin();
@@ -13,4 +14,23 @@ fn a_panic_costs_one_event_and_is_undone() {
     });
     assert_eq!(room.thread.hub.borrow().registered(), 0);
     assert_eq!(room.decide([says(1, r#"{"opcode":"echo"}"#)]).len(), 2);
+}
+
+/// As those of the workers: by the hook, with its place and client, and on the page that tells how
+/// the relay is.
+#[test]
+fn a_panic_is_logged_once_and_counted_once() {
+    let mut room = Room::new("panic-told", DEFAULT_SCRIPT);
+    room.decide([connected(1), connected(2)]);
+    befall(Whom::Session(2));
+    let log = logged(|| {
+        told_by_the_hook(|| drop(room.decide([says(1, "{}"), says(2, "{}"), says(1, "{}")])))
+    });
+    assert_eq!(log.lines().count(), 1, "{log}");
+    assert!(log.contains("bug in relay: a bug that a test has made"), "{log}");
+    assert!(log.contains(" session=2 at=src/panics.rs:"), "{log}");
+    assert_eq!(room.status().panics, 1);
+    // Of whatever generation.
+    let status = room.save("function on.default() end");
+    assert_eq!((status.generation, status.panics), (2, 1));
 }

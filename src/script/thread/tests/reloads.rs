@@ -26,7 +26,7 @@ fn a_good_version_takes_over_and_a_bad_one_changes_nothing() {
         assert_eq!(room.decide([says(1, "{}")]), ["1 next", "1 < two"]);
     }
     std::fs::remove_file(&room.file).expect("removed");
-    room.thread.confined(|thread| thread.reload(Reload::default()));
+    room.thread.confined(Whom::Nobody, |thread| thread.reload(Reload::default()));
     assert!(room.status().rejected.expect("gone").contains("can not be read"));
     // Back to what runs: no new generation, and no doubt any more.
     let status = room.save(&version("two"));
@@ -72,7 +72,10 @@ fn a_rejected_reload_is_one_block_that_names_what_still_runs() {
     });
     assert!(block.contains("script reloaded generation=2 hash="), "{block}");
     assert!(block.contains("'x' is a global"), "{block}");
-    assert_eq!(logged(|| room.thread.confined(|thread| thread.reload(Reload::default()))), "");
+    assert_eq!(
+        logged(|| room.thread.confined(Whom::Nobody, |thread| thread.reload(Reload::default()))),
+        ""
+    );
 }
 
 #[test]
@@ -86,7 +89,7 @@ fn a_rejection_is_logged_once_and_an_unchanged_script_only_for_who_asks() {
     let mut logs = |asks: bool| {
         let (ask, answer) = question();
         let log = logged(|| {
-            room.thread.confined(|thread| {
+            room.thread.confined(Whom::Nobody, |thread| {
                 thread.reload(Reload { terms: None, asked: asks.then_some(ask) })
             })
         });
