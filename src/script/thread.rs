@@ -179,8 +179,14 @@ impl ScriptThread {
 
     /// Decides one event, or drops it for a panic.
     fn decide(&mut self, event: Event) {
-        let whom = Whom::Session(event.client().serial);
+        let id = event.client();
+        let whom = Whom::Session(id.serial);
+        let ends = matches!(event, Event::Disconnected { .. });
+        let client = if ends { self.client(id) } else { None };
         self.confined(whom, |thread| thread.decide_event(event));
+        if ends {
+            self.confined(whom, |thread| thread.end(id, client));
+        }
     }
 
     fn hand_over(&mut self) {
@@ -249,18 +255,19 @@ impl ScriptThread {
 
     fn disconnected(&mut self, id: SessionId, reason: &CloseReason) {
         // First, so that the script no longer counts or finds it.
-        let client = self.hub.borrow_mut().disconnect(id);
+        let Some(client) = self.hub.borrow_mut().disconnect(id) else { return };
+        if !self.strikes.is_off("on.disconnect")
+            && let Err(error) = self.handle(|engine| engine.on_disconnect(&client, reason.label()))
+        {
+            self.failed(&error, "disconnect", "on.disconnect", Some(id));
+        }
+    }
+
+    /// The end of a client, whatever came of its hook: not even a bug may keep its connection from it.
+    fn end(&mut self, id: SessionId, client: Option<Rc<Client>>) {
+        // It is there still where a panic came before the hook.
+        self.hub.borrow_mut().disconnect(id);
         if let Some(client) = client {
-            // Not even a bug may keep the connection from ending.
-            self.confined(Whom::Session(id.serial), |thread| {
-                if !thread.strikes.is_off("on.disconnect")
-                    && let Err(error) =
-                        thread.handle(|engine| engine.on_disconnect(&client, reason.label()))
-                {
-                    thread.failed(&error, "disconnect", "on.disconnect", Some(id));
-                }
-            });
-            // Whatever came of the hook, and even without it.
             self.engine.forget_client(&client);
         }
         // Its names are free: the connection may say its farewell.

@@ -34,3 +34,24 @@ fn a_panic_is_logged_once_and_counted_once() {
     let status = room.save("function on.default() end");
     assert_eq!((status.generation, status.panics), (2, 1));
 }
+
+/// Its connection waits for the end to be decided, and others for its names and its slot.
+#[test]
+fn a_panic_at_its_end_does_not_keep_a_client_from_ending() {
+    let script = "function opcodes.name(client) client:register('page') end
+        function on.default(client) client:send(tostring(relay.count())) end";
+    let mut room = Room::new("panic-end", script);
+    let name_it = r#"{"opcode":"name"}"#;
+    room.decide([connected(1), connected(2), says(1, name_it)]);
+    befall(Whom::Session(1));
+    let gone = Event::Disconnected { id: id(1), reason: CloseReason::EndOfStream };
+    assert_eq!(room.decide([gone, says(2, "{}")]), ["1 no next", "2 next", "2 < 0"]);
+    assert_eq!((room.status().panics, room.thread.hub.borrow().connected()), (1, 1));
+    // Whoever has its slot next has nothing of it.
+    let next = SessionId { slot: id(1).slot, ..id(3) };
+    let info = ClientInfo { id: next, ..info(3, ClientKind::Web, "/", None) };
+    room.decide([Event::Connected(Box::new(info))]);
+    let took =
+        room.decide([says(2, name_it), Event::Message { from: next, message: message("{}") }]);
+    assert_eq!(took, ["2 next", "2 is page", "3 next", "3 < 1"]);
+}
