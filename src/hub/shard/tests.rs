@@ -15,6 +15,7 @@ impl Deaf {
     fn new(kinds: &[(ClientKind, Encoding)], waiting: Waiting) -> Deaf {
         let mut config = Config::default();
         config.limits.queues_bytes_max = MAX;
+        config.limits.unfinished_bytes_max = MAX;
         let mut shard = Shard::new(0, &config, waiting);
         let (mut links, mut peers) = (Vec::new(), Vec::new());
         for (kind, encoding) in kinds {
@@ -29,6 +30,11 @@ impl Deaf {
         let text = Payload::from("x".repeat(bytes));
         self.shard.apply(Delivery::Send { to: self.links[to].id, text });
         self.shard.flush();
+    }
+
+    /// So much has come of a message of this one.
+    fn begins(&self, from: usize, bytes: usize) {
+        self.shard.count_unfinished(&self.links[from], bytes);
     }
 
     fn cut(&self) -> Vec<bool> {
@@ -100,4 +106,25 @@ async fn acks_are_left_out_while_much_waits_in_all() {
     assert!(ack(&mut deaf) > 0);
     deaf.send(0, MAX / 2);
     assert_eq!(ack(&mut deaf), 0);
+}
+
+/// As with the queues; and whoever holds the most may have fallen silent, so that it counts no more.
+#[tokio::test]
+async fn the_tick_gives_up_the_longest_unfinished_messages() {
+    let mut waiting = Waiting::of_workers(2);
+    let (other, large) = (waiting.remove(1), waiting.remove(0));
+    let (other, large) = (Deaf::new(&[WEB], other), Deaf::new(&[WEB; 2], large));
+    large.begins(0, 70_000);
+    large.begins(1, 10_000);
+    other.begins(0, 25_000);
+    other.shard.tick(true);
+    assert_eq!((other.cut(), large.cut()), (vec![false], vec![false, false]));
+    large.shard.tick(true);
+    assert_eq!((other.cut(), large.cut()), (vec![false], vec![true, false]));
+    // It is asked, as what it said before is still to be decided.
+    assert_eq!(large.links[0].ending(), Some((CloseReason::NoRoom, false)));
+    // What it held is given up at once, so that nobody has to go for it as well.
+    assert_eq!(large.links[0].unfinished_bytes(), 0);
+    large.shard.tick(true);
+    assert_eq!((other.cut(), large.cut()), (vec![false], vec![true, false]));
 }
