@@ -46,6 +46,37 @@ fn a_long_message_waits_behind_short_ones_before_it_took_long() {
     assert_eq!(*answers[9], format!("1 < {short}"));
 }
 
+/// Some 2 ms of a turn, but one event at least, and no more time than the others while there are any.
+#[test]
+fn the_lane_has_its_time_and_then_the_others_have_theirs() {
+    let script = "function opcodes.long(client)
+          local t = os.clock() while os.clock() < t + 0.02 do end
+          client:send('long')
+        end
+        function opcodes.ok(client) client:send('ok') end";
+    let mut room = Room::new("lane-time", script);
+    room.decide((1..=9).map(connected));
+    room.empty_lane();
+    room.thread.lane.put(id(1));
+    let turn = |room: &mut Room, events: Vec<Event>| {
+        room.thread.decide_all(&mut events.into());
+        let took = room.took().concat();
+        took.into_iter().filter(|line| line.contains(" < ")).collect::<Vec<_>>()
+    };
+    let longs = (0..9).map(|_| says(1, r#"{"opcode":"long"}"#));
+    assert!(turn(&mut room, longs.collect()).is_empty());
+    // Each of another client: on a busy machine it may take long, too.
+    let ok = |serial| vec![says(serial, r#"{"opcode":"ok"}"#)];
+    assert_eq!(turn(&mut room, ok(2)), ["1 < long", "2 < ok"]);
+    // Nobody is kept waiting by what it owes then.
+    assert_eq!(turn(&mut room, Vec::new()), ["1 < long"]);
+    assert_eq!(turn(&mut room, ok(3)), ["3 < ok"]);
+    // The time of the others counts against it.
+    room.thread.lane_owes = Duration::from_nanos(1);
+    assert_eq!(turn(&mut room, ok(4)), ["4 < ok"]);
+    assert_eq!(turn(&mut room, ok(5)), ["1 < long", "5 < ok"]);
+}
+
 #[test]
 fn timers_that_take_long_let_messages_come_between() {
     let script = "function opcodes.ok(client) client:send('ok') end
