@@ -48,7 +48,7 @@ pub use queue::{Event, Queue, Request};
 use rehearsal::rehearse;
 pub use source::Source;
 pub use survey::{Survey, survey};
-pub use terms::{BroadcastLimits, Terms};
+pub use terms::Terms;
 pub use thread::Status;
 
 // For the fuzz targets (fuzz/), which have the thread decide step by step, and values converted.

@@ -14,7 +14,7 @@ use super::clock::Clock;
 use super::engine::Engine;
 use super::fault::{HandlerError, LoadError};
 use super::source::Source;
-use super::terms::{BroadcastLimits, Terms};
+use super::terms::Terms;
 use crate::config::ScriptConfig;
 use crate::hub::{Client, Delivery, Hub, HubLimits};
 use crate::message::{Message, MessageLimits};
@@ -78,7 +78,8 @@ pub fn terms() -> Terms {
         hub: LIMITS,
         message: MESSAGE_LIMITS,
         budgets: budgets(),
-        broadcasts: BroadcastLimits::default(),
+        broadcasts_per_second_max: 0,
+        aside_bytes_max: usize::MAX,
     }
 }
 

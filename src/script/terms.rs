@@ -1,7 +1,7 @@
 //! What the relay's config says to a script and its clients.
 
 use super::budget::Budgets;
-use crate::config::{Limits, ScriptConfig};
+use crate::config::ScriptConfig;
 use crate::hub::HubLimits;
 use crate::message::MessageLimits;
 
@@ -13,32 +13,9 @@ pub struct Terms {
     pub hub: HubLimits,
     pub message: MessageLimits,
     pub budgets: Budgets,
-    /// In tests nothing waits.
-    pub broadcasts: BroadcastLimits,
-}
-
-/// How many broadcasts are allowed, and how much may wait for them or for another turn of its own.
-#[derive(Clone, Copy, Debug)]
-pub struct BroadcastLimits {
-    /// 0: as many as there are.
-    pub per_second_max: usize,
-    /// What waits so takes no room in the script's queue, or nobody would be read from. In all it may
-    /// take as much again.
+    /// Broadcasts in all; 0: as many as there are. In tests nothing waits.
+    pub broadcasts_per_second_max: usize,
+    /// What waits for a turn of its own, in each lane: it takes no room in the script's queue, or nobody
+    /// would be read from, and may have as much again.
     pub aside_bytes_max: usize,
-}
-
-impl Default for BroadcastLimits {
-    /// None.
-    fn default() -> BroadcastLimits {
-        BroadcastLimits { per_second_max: 0, aside_bytes_max: usize::MAX }
-    }
-}
-
-impl From<&Limits> for BroadcastLimits {
-    fn from(limits: &Limits) -> BroadcastLimits {
-        BroadcastLimits {
-            per_second_max: limits.broadcasts_per_second_max,
-            aside_bytes_max: limits.script_queue_bytes_max,
-        }
-    }
 }

@@ -92,8 +92,8 @@ impl ScriptThread {
         let hub = Rc::new(RefCell::new(Hub::new(setup.workers.len(), terms.hub)));
         let loader = Loader::new(&terms, Rc::clone(&hub), setup.clock)?;
         let engine = loader.load(&setup.source, 1, false)?;
-        let (lane, now) = (Lane::new(&hub, terms.broadcasts.aside_bytes_max), loader.clock.now());
-        let broadcasts = Broadcasts::new(terms.broadcasts, &hub, now);
+        let (lane, now) = (Lane::new(&hub, terms.aside_bytes_max), loader.clock.now());
+        let broadcasts = Broadcasts::new(terms.broadcasts_per_second_max, &hub, now);
         let status = Status { generation: 1, hash: setup.source.hash(), rejected: None, panics: 0 };
         let thread = ScriptThread {
             hub,

@@ -10,7 +10,7 @@ use crate::config::{Config, ListenUrl};
 use crate::hub::HubLimits;
 use crate::listener::{self, Inherited, Listener};
 use crate::message::MessageLimits;
-use crate::script::{BroadcastLimits, Budgets, LoadError, Terms};
+use crate::script::{Budgets, LoadError, Terms};
 use crate::transport::tls::TlsError;
 
 /// Descriptors beside those of connections and workers: listeners, watches, logs, the script.
@@ -50,7 +50,8 @@ pub fn terms(config: &Config) -> Terms {
         },
         message: MessageLimits::from(limits),
         budgets: Budgets::from(&config.script),
-        broadcasts: BroadcastLimits::from(limits),
+        broadcasts_per_second_max: limits.broadcasts_per_second_max,
+        aside_bytes_max: limits.script_queue_bytes_max,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::script::clock::Clock;
 use crate::script::fault::LoadError;
 use crate::script::queue::Event;
 use crate::script::source::Source;
-use crate::script::terms::{BroadcastLimits, Terms};
+use crate::script::terms::Terms;
 use crate::script::thread::{ScriptThread, Setup};
 use crate::session::{ClientInfo, ClientKind, Scheme, SessionId};
 use crate::watch::Watched;
@@ -67,7 +67,7 @@ impl Room {
         let setup = Setup {
             source: script.clone(),
             // Its clock stands, and nothing has to wait for it.
-            terms: Terms { broadcasts: BroadcastLimits::default(), ..terms.clone() },
+            terms: Terms { broadcasts_per_second_max: 0, ..terms.clone() },
             workers: vec![worker],
             clock: clock.clone(),
             watched: Watched::default(),

@@ -16,11 +16,11 @@ use crate::hub::Hub;
 use crate::log::Seldom;
 use crate::rate::Bucket;
 use crate::script::queue::Event;
-use crate::script::terms::BroadcastLimits;
 
 /// The broadcasts of the script, and the messages that wait until there may be one.
 pub struct Broadcasts {
-    limits: BroadcastLimits,
+    /// 0: as many as there are.
+    per_second_max: usize,
     bucket: Option<Bucket>,
     /// The handlers of the running generation that have broadcast.
     handlers: HashSet<String>,
@@ -30,10 +30,10 @@ pub struct Broadcasts {
 }
 
 impl Broadcasts {
-    pub fn new(limits: BroadcastLimits, hub: &Rc<RefCell<Hub>>, now: Instant) -> Broadcasts {
+    pub fn new(per_second_max: usize, hub: &Rc<RefCell<Hub>>, now: Instant) -> Broadcasts {
         Broadcasts {
-            limits,
-            bucket: Bucket::new(limits.per_second_max, limits.per_second_max, now),
+            per_second_max,
+            bucket: Bucket::new(per_second_max, per_second_max, now),
             handlers: HashSet::new(),
             // Whose turn may be long in coming must not keep room that others need.
             waiting: Lane::new(hub, usize::MAX),
@@ -41,12 +41,12 @@ impl Broadcasts {
         }
     }
 
-    /// Other limits hold from now on.
-    pub fn set_limits(&mut self, limits: BroadcastLimits, now: Instant) {
-        if limits.per_second_max != self.limits.per_second_max {
-            self.bucket = Bucket::new(limits.per_second_max, limits.per_second_max, now);
+    /// Another limit holds from now on.
+    pub fn set_per_second_max(&mut self, per_second_max: usize, now: Instant) {
+        if per_second_max != self.per_second_max {
+            self.bucket = Bucket::new(per_second_max, per_second_max, now);
         }
-        self.limits = limits;
+        self.per_second_max = per_second_max;
     }
 
     /// Another generation has other handlers.
@@ -75,9 +75,8 @@ impl Broadcasts {
     fn tell(&self, now: Instant) {
         self.waits.note();
         if let Some(senders) = self.waits.due(now) {
-            let per_second_max = self.limits.per_second_max;
             tracing::warn!(
-                per_second_max,
+                per_second_max = self.per_second_max,
                 senders,
                 "limits.broadcasts_per_second_max: senders have to wait"
             );
@@ -115,7 +114,7 @@ impl ScriptThread {
     /// While more waits than may, ends the client of whom the most does, and what it said is dropped.
     /// To be called before a hand-over: that is what gives the room back.
     pub(super) fn bound_waiting(&mut self) {
-        while self.broadcasts.waiting.exceeds(self.terms.broadcasts.aside_bytes_max)
+        while self.broadcasts.waiting.exceeds(self.terms.aside_bytes_max)
             && let Some((client, events)) = self.broadcasts.waiting.take_largest()
         {
             if let Some(client) = self.client(client) {

@@ -207,9 +207,9 @@ impl ScriptThread {
 
     /// What may wait, from now on.
     fn adopt_bounds(&mut self) {
-        let limits = self.terms.broadcasts;
-        self.broadcasts.set_limits(limits, self.loader.clock.now());
-        self.lane.set_aside_bytes_max(limits.aside_bytes_max);
+        let now = self.loader.clock.now();
+        self.broadcasts.set_per_second_max(self.terms.broadcasts_per_second_max, now);
+        self.lane.set_aside_bytes_max(self.terms.aside_bytes_max);
     }
 
     /// Loads a generation aside and puts it in place of the running one. A new one begins without

@@ -1,5 +1,4 @@
 use super::*;
-use crate::script::terms::BroadcastLimits;
 
 const SCRIPT: &str = "
     function opcodes.say(client, msg) relay.broadcast(msg) end
@@ -10,9 +9,8 @@ const SCRIPT: &str = "
     function on.default(client, msg) client:send(msg) end";
 
 fn limited(name: &str, per_second_max: usize, script: &str) -> Room {
-    let limits = BroadcastLimits { per_second_max, ..BroadcastLimits::default() };
     let mut room = Room::new(name, &[SCRIPT, script].join("\n"));
-    room.thread.broadcasts.set_limits(limits, room.clock.now());
+    room.thread.broadcasts.set_per_second_max(per_second_max, room.clock.now());
     let events = (1..5).map(connected);
     room.decide(events);
     room
@@ -134,7 +132,7 @@ fn a_departed_client_that_is_closed_takes_no_name_from_anybody() {
 #[test]
 fn whose_messages_take_the_most_of_too_much_is_closed_and_they_are_dropped() {
     let mut room = limited("broadcasts-most", 1, "");
-    room.thread.terms.broadcasts.aside_bytes_max = 10_000;
+    room.thread.terms.aside_bytes_max = 10_000;
     room.decide([say(1, 10)]);
     let large = format!(r#"{{"opcode":"say","x":"{}","n":20}}"#, "x".repeat(4_000));
     let events = || [say(1, 11), says(2, &large), says(2, &large), say(3, 30)];
@@ -147,7 +145,7 @@ fn whose_messages_take_the_most_of_too_much_is_closed_and_they_are_dropped() {
     assert_eq!(broadcast(&room.after(1_000)), [30]);
     room.after(1_000);
     // Whoever is alone there has a bound of its own.
-    room.thread.terms.broadcasts.aside_bytes_max = 1;
+    room.thread.terms.aside_bytes_max = 1;
     assert_eq!(broadcast(&room.decide([say(4, 40), say(4, 41)])), [40]);
     assert_eq!(broadcast(&room.after(1_000)), [41]);
 }
