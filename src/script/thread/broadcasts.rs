@@ -22,6 +22,8 @@ pub struct Broadcasts {
     /// 0: as many as there are.
     per_second_max: usize,
     bucket: Option<Bucket>,
+    /// Nothing waits any more, whatever a reload says.
+    lifted: bool,
     /// The handlers of the running generation that have broadcast.
     handlers: HashSet<String>,
     pub(super) waiting: Lane,
@@ -34,6 +36,7 @@ impl Broadcasts {
         Broadcasts {
             per_second_max,
             bucket: Bucket::new(per_second_max, per_second_max, now),
+            lifted: false,
             handlers: HashSet::new(),
             // Whose turn may be long in coming must not keep room that others need.
             waiting: Lane::new(hub, usize::MAX),
@@ -43,7 +46,7 @@ impl Broadcasts {
 
     /// Another limit holds from now on.
     pub fn set_per_second_max(&mut self, per_second_max: usize, now: Instant) {
-        if per_second_max != self.per_second_max {
+        if per_second_max != self.per_second_max && !self.lifted {
             self.bucket = Bucket::new(per_second_max, per_second_max, now);
         }
         self.per_second_max = per_second_max;
@@ -56,7 +59,7 @@ impl Broadcasts {
 
     /// From now on nothing waits: the relay is about to end.
     pub fn lift(&mut self) {
-        self.bucket = None;
+        (self.bucket, self.lifted) = (None, true);
     }
 
     /// When what waits may go on; `None` where nothing waits.

@@ -174,3 +174,15 @@ fn the_end_of_the_relay_waits_for_nothing() {
     room.thread.broadcasts.lift();
     assert_eq!(broadcast(&room.decide([say(4, 40)])), [11, 20, 30, 40]);
 }
+
+#[test]
+fn a_reload_on_the_way_to_the_end_limits_nothing() {
+    let mut room = limited("broadcasts-reloaded", 1, "");
+    room.decide([say(1, 10)]);
+    room.decide([say(1, 11)]);
+    room.thread.broadcasts.lift();
+    let terms = Terms { broadcasts_per_second_max: 2, ..room.thread.terms.clone() };
+    room.thread.reload(Reload { terms: Some(Box::new(terms)), asked: None });
+    assert_eq!(room.thread.terms.broadcasts_per_second_max, 2);
+    assert_eq!(broadcast(&room.decide((20..25).map(|n| say(2, n)))), [11, 20, 21, 22, 23, 24]);
+}
