@@ -127,9 +127,7 @@ impl CloseReason {
     /// can mend is a warning. Of a bug in relay its panic has told.
     pub fn level(&self) -> Level {
         match self {
-            CloseReason::SlowConsumer
-            | CloseReason::TooMuchWaiting
-            | CloseReason::HandlerFailed => Level::WARN,
+            CloseReason::SlowConsumer | CloseReason::HandlerFailed => Level::WARN,
             _ => Level::DEBUG,
         }
     }

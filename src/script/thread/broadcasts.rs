@@ -29,6 +29,8 @@ pub struct Broadcasts {
     pub(super) waiting: Lane,
     /// Senders that have to wait.
     waits: Seldom,
+    /// Those that were closed because too much waits.
+    closed: Seldom,
 }
 
 impl Broadcasts {
@@ -41,6 +43,7 @@ impl Broadcasts {
             // Whose turn may be long in coming must not keep room that others need.
             waiting: Lane::new(hub, usize::MAX),
             waits: Seldom::default(),
+            closed: Seldom::default(),
         }
     }
 
@@ -120,12 +123,19 @@ impl ScriptThread {
         while self.broadcasts.waiting.exceeds(self.terms.aside_bytes_max)
             && let Some((client, events)) = self.broadcasts.waiting.take_largest()
         {
+            self.broadcasts.closed.note();
             if let Some(client) = self.client(client) {
                 self.act(|hub| hub.close(&client, CloseReason::TooMuchWaiting));
             }
             for event in events {
                 self.decide(event);
             }
+        }
+        if let Some(closed) = self.broadcasts.closed.due(self.loader.clock.now()) {
+            tracing::warn!(
+                closed,
+                "too much waits for limits.broadcasts_per_second_max: closed the clients with the most"
+            );
         }
     }
 

@@ -151,6 +151,31 @@ fn whose_messages_take_the_most_of_too_much_is_closed_and_they_are_dropped() {
 }
 
 #[test]
+fn who_is_closed_for_too_much_that_waits_is_told_once_a_minute() {
+    let mut room = limited("broadcasts-told", 1, "");
+    room.thread.terms.aside_bytes_max = 1;
+    room.decide([say(1, 10)]);
+    let closed = |room: &mut Room| {
+        let log = logged(|| drop(room.decide((1..5).map(|serial| say(serial, 1)))));
+        let lines = log.lines().filter(|line| line.contains("closed the clients with the most"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let lines = closed(&mut room);
+    assert!(matches!(&*lines, [line] if line.contains(" closed=3")), "{lines:?}");
+    assert_eq!(
+        CloseReason::TooMuchWaiting.level(),
+        tracing::Level::DEBUG,
+        "not once more for each"
+    );
+    // Counted, and told when it is time.
+    room.decide((5..9).map(connected));
+    let more = logged(|| drop(room.decide((5..9).map(|serial| say(serial, 2)))));
+    assert!(!more.contains("WARN"), "{more}");
+    let later = logged(|| drop(room.after(60_000)));
+    assert!(later.contains(" closed=4"), "{later}");
+}
+
+#[test]
 fn all_that_was_broadcast_counts_and_what_was_undone_does_not() {
     let mut room = limited("broadcasts-count", 4, "");
     let (twice, fails) = (r#"{"opcode":"twice","n":1}"#, r#"{"opcode":"fails"}"#);
