@@ -135,6 +135,28 @@ fn memory_follows_what_arrived() {
     assert!(decoder.backlog.is_none());
 }
 
+/// The most is kept of a message behind held pieces whose memory has just doubled: relay.toml tells so.
+#[test]
+fn a_client_makes_it_keep_up_to_half_as_much_again_as_a_message() {
+    let half = MAX / 2;
+    let mut most = 0;
+    for held in [1, half / 2, half - 1, half, half + 1, MAX - 1, MAX] {
+        for piece in [1, held] {
+            let mut decoder = new();
+            let mut step = |bytes: &[u8]| {
+                assert_eq!(decode(&mut decoder, &[bytes], false).1, None);
+                most = most.max(decoder.unfinished_bytes());
+            };
+            step(&masked(FIN | TEXT, "bufferON"));
+            (0..held / piece).for_each(|_| step(&masked(FIN | TEXT, vec![b'x'; piece])));
+            if held < MAX {
+                step(&masked(TEXT, vec![b'x'; MAX - held]));
+            }
+        }
+    }
+    assert!((MAX * 4 / 3..=MAX * 3 / 2).contains(&most), "{most} of {MAX}");
+}
+
 /// A message that came whole is nothing; of every other so much as memory is kept for it.
 #[test]
 fn tells_what_is_kept_of_unfinished_messages() {
