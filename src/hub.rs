@@ -152,7 +152,9 @@ impl Hub {
         if slots.len() <= slot {
             slots.resize(slot + 1, None);
         }
-        // Of one whose connection broke off by a panic, the end may not be decided yet.
+        // Where a panic broke its connection off, the slot's last client may still be here: its end waits
+        // in a lane. Its names are free by then, and now it is gone: what it said gives its room back and
+        // does nothing, and its hook is not called.
         let before = slots[slot].replace(Rc::clone(&client));
         self.connected += usize::from(before.is_none());
         client

@@ -125,6 +125,8 @@ impl Intake {
             let line = Rc::clone(&self.line);
             Ticket { number: last, used: false, line }
         });
+        // Who was called and took some room goes to the end of the line, so that one with much to say
+        // does not pass the others for ever. Who found it taken, or is only looked at again, stays.
         if std::mem::take(&mut ticket.used) {
             ticket.number = last;
         }
