@@ -26,7 +26,7 @@ pub use keys::{
     Config, ControlConfig, Drain, Limits, LogConfig, LogFormat, PairConfig, RawConfig,
     ScriptConfig, StoreConfig, TlsConfig, WebConfig,
 };
-pub use listen::{ListenAt, ListenScheme, ListenUrl, ListenUrlError};
+pub use listen::{ListenAt, ListenScheme, ListenUrl, ListenUrlError, Listening};
 pub use restart::RESTART;
 pub use sources::{DEFAULT_FILE, Sources, strangers};
 

@@ -2,7 +2,6 @@
 
 mod inherited;
 
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -17,7 +16,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use crate::admission::{Admission, Alarm};
-use crate::config::{ListenAt, ListenScheme, ListenUrl};
+use crate::config::{ListenAt, ListenScheme, ListenUrl, Listening};
 use crate::connection::Door;
 use crate::worker::Arrival;
 pub use inherited::Inherited;
@@ -42,13 +41,6 @@ pub struct Listener {
     pub listening: Listening,
 }
 
-/// Where the relay listens; prints as the URL that a client would use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listening {
-    pub scheme: ListenScheme,
-    pub addr: SocketAddr,
-}
-
 impl Listener {
     fn new(scheme: ListenScheme, socket: Socket) -> io::Result<Listener> {
         socket.set_nonblocking(true)?;
@@ -66,12 +58,6 @@ impl Listener {
                 return Poll::Ready(accepted);
             }
         }
-    }
-}
-
-impl fmt::Display for Listening {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme, self.addr)
     }
 }
 

@@ -17,9 +17,9 @@ use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 
 use crate::admission::Admission;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Listening};
 use crate::connection::Door;
-use crate::listener::{self, Listener, Listening, Reception};
+use crate::listener::{self, Listener, Reception};
 use crate::script::Script;
 use crate::session::Issuer;
 use crate::waiting::Waiting;

@@ -1,7 +1,7 @@
 //! A listener's address as the operator writes it: `any://127.0.0.1:8083`.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -58,6 +58,13 @@ pub enum ListenAt {
     Systemd(String),
 }
 
+/// A bound address; prints as the URL that a client would use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listening {
+    pub scheme: ListenScheme,
+    pub addr: SocketAddr,
+}
+
 /// Why a text is no [`ListenUrl`], and what to write instead where that is known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -72,6 +79,12 @@ impl ListenScheme {
     /// Whether the listener takes clients with TLS, and so needs a certificate.
     pub fn tls(self) -> bool {
         matches!(self, ListenScheme::Wss | ListenScheme::Ssl | ListenScheme::Any)
+    }
+}
+
+impl fmt::Display for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.addr)
     }
 }
 
