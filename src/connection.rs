@@ -1,11 +1,13 @@
 //! One client's life: through the handshake, as a member of the hub, to its goodbye.
 
 mod allowance;
+mod door;
 mod drive;
 mod handshake;
 mod home;
 mod membership;
 
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -16,8 +18,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::Level;
 
+pub use door::Door;
 use drive::Drive;
-pub use handshake::Door;
 use handshake::{Admitted, NotAdmitted, admit};
 pub use home::{Home, Partings};
 use membership::{Membership, Seat};
@@ -157,17 +159,16 @@ async fn knock(tcp: TcpStream, door: Door, home: &Home, place: &mut Place) -> Op
                 Box::pin(answer(admitted.transport, &last, limits.linger_timeout)).await;
             }
         },
-        Ok(Err(NotAdmitted::Refused(transport, refusal))) => {
-            tracing::debug!(%peer, status = refusal.status, text = refusal.text, "refused");
-            Box::pin(answer(transport, &refusal.response(), limits.linger_timeout)).await;
-        }
-        Ok(Err(NotAdmitted::RefusedRaw(transport, refusal))) => {
-            tracing::debug!(%peer, text = refusal.text, "refused");
-            answer(transport, &refusal.raw_response(), limits.linger_timeout).await;
+        Ok(Err(NotAdmitted::Refused(refused))) => {
+            door.tell_refused(peer, &refused.refusal, refused.origin.as_deref());
+            Box::pin(answer(refused.transport, &refused.answer, limits.linger_timeout)).await;
         }
         Ok(Err(NotAdmitted::Served(transport))) => {
             tracing::debug!(%peer, "served the test page");
             Box::pin(answer(transport, &[], limits.linger_timeout)).await;
+        }
+        Ok(Err(NotAdmitted::Failed(error))) if error.kind() == ErrorKind::InvalidData => {
+            door.tell_failed(peer, &error);
         }
         Ok(Err(NotAdmitted::Failed(error))) => tracing::debug!(%peer, %error, "handshake failed"),
         Err(_) => tracing::debug!(%peer, "handshake timed out"),

@@ -138,10 +138,10 @@ impl Server {
     /// Where a worker ended by itself, which is a bug in relay.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let served = self.listeners.into_iter().map(|listener| {
-            let scheme = listener.listening.scheme;
-            let tls = self.certificates.as_ref().filter(|_| scheme.tls());
-            let tls = tls.map(Certificates::tls);
-            (listener, Door { plain: scheme.plain(), tls })
+            let listening = listener.listening;
+            let tls = self.certificates.as_ref().filter(|_| listening.scheme.tls());
+            let door = Door::new(listening, tls.map(Certificates::tls));
+            (listener, door)
         });
         // Both go on to the end of the process.
         tokio::spawn(supervisor::feed_watchdog(self.vitals.clone()));

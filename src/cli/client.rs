@@ -29,6 +29,8 @@ use crate::frame::{Decoder, Frame};
 /// The longest message that is taken from a relay, which bounds its messages by a limit of its own.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 const READ_BYTES: usize = 16 * 1024;
+/// How much of the body of a refusal is shown.
+const BODY_BYTES_MAX: usize = 400;
 
 /// How the relay is connected to.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
@@ -250,9 +252,21 @@ async fn upgrade(
                 429 | 503 => EXIT_LOST,
                 _ => EXIT_NO_RELAY,
             };
-            Err(Failure::new(code, format!("{url} refuses: {status}")))
+            Err(Failure::new(code, format!("{url} refuses: {status}{}", body(&response))))
         }
         Err(error) => Err(no_relay(url, &error.to_string())),
+    }
+}
+
+/// What a refusal says in its body, as far as that is words and has come with its head.
+fn body(response: &tungstenite::http::Response<Option<Vec<u8>>>) -> String {
+    let plain = response.headers().get("content-type").and_then(|it| it.to_str().ok());
+    let plain = plain.is_some_and(|it| it.starts_with("text/plain"));
+    let body = response.body().as_deref().filter(|_| plain).unwrap_or_default();
+    let body = String::from_utf8_lossy(&body[..body.len().min(BODY_BYTES_MAX)]);
+    match body.trim() {
+        "" => String::new(),
+        text => format!(": {}", text.escape_debug()),
     }
 }
 

@@ -10,6 +10,7 @@ use std::task::{Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::net::TcpStream;
 
+use super::door::Door;
 use super::home::Home;
 use crate::admission::Place;
 use crate::frame::forwarded;
@@ -19,20 +20,13 @@ use crate::frame::sniff::{Sniff, sniff};
 use crate::http;
 use crate::session::{ClientKind, Scheme};
 use crate::transport::Transport;
-use crate::transport::tls::Tls;
 
 /// How much of a handshake is read at once.
 const SEGMENT_BYTES: usize = 4 * 1024;
 
 const NO_CERTIFICATE: Refusal =
-    Refusal { status: 403, text: "a backend has to show a certificate here (tls.client_ca)" };
-
-/// What a listener serves.
-#[derive(Clone)]
-pub struct Door {
-    pub plain: bool,
-    pub tls: Option<Arc<Tls>>,
-}
+    Refusal::new(403, "a backend has to show a certificate here (tls.client_ca)")
+        .mended_by("tls.client_ca");
 
 /// A client that is through its handshake.
 pub struct Admitted {
@@ -48,14 +42,22 @@ pub struct Admitted {
 
 /// Why there is no client.
 pub enum NotAdmitted {
-    /// To be answered in HTTP.
-    Refused(Transport, Refusal),
-    /// To be answered as a raw client is.
-    RefusedRaw(Transport, Refusal),
+    /// To be told so.
+    Refused(Box<Refused>),
     /// A browser that was served a page, and needs no more than time to read it.
     Served(Transport),
     /// Gone, or not able to speak TLS with the relay.
     Failed(io::Error),
+}
+
+/// A client that is refused.
+pub struct Refused {
+    pub transport: Transport,
+    pub refusal: Refusal,
+    /// In HTTP, or as a raw client is told.
+    pub answer: Vec<u8>,
+    /// The page that it comes from, if it says so.
+    pub origin: Option<String>,
 }
 
 impl From<io::Error> for NotAdmitted {
@@ -83,7 +85,7 @@ pub async fn admit(
     let transport = Transport::plain(tcp);
     let mut newcomer = Newcomer { transport, input: BytesMut::new(), place, home };
     newcomer.introduction().await?;
-    let mut kind = newcomer.sniff(door.tls.is_some(), door.plain).await?;
+    let mut kind = newcomer.sniff(door.tls.is_some(), door.listening.scheme.plain()).await?;
     if let (Sniff::Tls, Some(tls)) = (kind, &door.tls) {
         let config = tls.now();
         newcomer = Box::pin(newcomer.start_tls(&config)).await?;
@@ -95,7 +97,7 @@ pub async fn admit(
         Sniff::Json => newcomer.admitted_raw(plain_head()),
         Sniff::Tls | Sniff::NeedMore | Sniff::Unknown => {
             let refusal = Refusal::bad_request("neither WebSocket nor JSON nor a greeting");
-            Err(NotAdmitted::Refused(newcomer.transport, refusal))
+            Err(newcomer.refused(refusal))
         }
     }
 }
@@ -162,7 +164,7 @@ impl Newcomer<'_> {
             match head::parse_http(&self.input, bytes_max) {
                 Ok(Some(parsed)) => break parsed,
                 Ok(None) => self.read().await?,
-                Err(refusal) => return Err(NotAdmitted::Refused(self.transport, refusal)),
+                Err(refusal) => return Err(self.refused(refusal)),
             }
         };
         self.input.advance(used);
@@ -170,12 +172,11 @@ impl Newcomer<'_> {
         let proxies = &self.home.config().trusted_proxies;
         match forwarded::client(self.place.addr(), &request.head.headers, proxies) {
             Ok(client) => self.speaks_for(client)?,
-            Err(refusal) => return Err(NotAdmitted::Refused(self.transport, refusal)),
+            Err(refusal) => return Err(self.refused(refusal)),
         }
         // A WebSocket client can be told so that its program hears it: by a Close frame.
         if let Some(refused) = self.place.refused().filter(|_| !request.wants_upgrade()) {
-            let refusal = Refusal { status: 503, text: refused.text() };
-            return Err(NotAdmitted::Refused(self.transport, refusal));
+            return Err(self.refused(Refusal::new(503, refused.text())));
         }
         match http::page(&request, &self.home.config().web) {
             Ok(Some(page)) => {
@@ -184,11 +185,14 @@ impl Newcomer<'_> {
                 return Err(NotAdmitted::Served(self.transport));
             }
             Ok(None) => {}
-            Err(refusal) => return Err(NotAdmitted::Refused(self.transport, refusal)),
+            Err(refusal) => return Err(self.refused(refusal)),
         }
         let opening = match head::upgrade(&request, &self.home.config().web.allowed_origins) {
             Ok(upgrade) => upgrade.response.into_boxed_slice(),
-            Err(refusal) => return Err(NotAdmitted::Refused(self.transport, refusal)),
+            Err(refusal) => {
+                let origin = request.head.headers.get("origin").map(str::to_owned);
+                return Err(self.refused_of(refusal, origin));
+            }
         };
         request.head.headers.retain(|name| !head::OF_THE_UPGRADE.contains(&name));
         let php = request.head.headers.get("client-type").is_some_and(|is| is == "php");
@@ -196,7 +200,7 @@ impl Newcomer<'_> {
             return Ok(self.admitted(true, ClientKind::Web, request.head, opening));
         }
         if self.lacks_certificate() {
-            return Err(NotAdmitted::Refused(self.transport, NO_CERTIFICATE));
+            return Err(self.refused(NO_CERTIFICATE));
         }
         // Such a client throws away what arrives in the same read as the 101.
         self.transport.write_all(&opening).await?;
@@ -209,7 +213,7 @@ impl Newcomer<'_> {
             match head::parse_greeting(&self.input, self.home.config().limits.header_bytes_max) {
                 Ok(Some(parsed)) => break parsed,
                 Ok(None) => self.read().await?,
-                Err(refusal) => return Err(NotAdmitted::Refused(self.transport, refusal)),
+                Err(refusal) => return Err(self.refused(refusal)),
             }
         };
         self.input.advance(used);
@@ -218,7 +222,7 @@ impl Newcomer<'_> {
 
     fn admitted_raw(self, head: Head) -> Result<Admitted, NotAdmitted> {
         match self.lacks_certificate() {
-            true => Err(NotAdmitted::RefusedRaw(self.transport, NO_CERTIFICATE)),
+            true => Err(self.refused_raw(NO_CERTIFICATE)),
             false => Ok(self.admitted(false, ClientKind::Backend, head, Box::default())),
         }
     }
@@ -228,6 +232,21 @@ impl Newcomer<'_> {
     fn lacks_certificate(&self) -> bool {
         let wanted = !self.home.config().tls.client_ca.as_os_str().is_empty();
         wanted && self.transport.is_tls() && !self.transport.has_client_certificate()
+    }
+
+    /// To be answered in HTTP.
+    fn refused(self, refusal: Refusal) -> NotAdmitted {
+        self.refused_of(refusal, None)
+    }
+
+    fn refused_of(self, refusal: Refusal, origin: Option<String>) -> NotAdmitted {
+        let (transport, answer) = (self.transport, refusal.response());
+        NotAdmitted::Refused(Box::new(Refused { transport, refusal, answer, origin }))
+    }
+
+    fn refused_raw(self, refusal: Refusal) -> NotAdmitted {
+        let (transport, answer) = (self.transport, refusal.raw_response());
+        NotAdmitted::Refused(Box::new(Refused { transport, refusal, answer, origin: None }))
     }
 
     fn admitted(

@@ -47,7 +47,8 @@ impl Request {
     }
 }
 
-const TOO_LARGE: Refusal = Refusal { status: 431, text: "the request's head is too large" };
+const TOO_LARGE: Refusal =
+    Refusal::new(431, "the request's head is too large").mended_by("limits.header_bytes_max");
 
 /// Parses an HTTP head out of all bytes that have come so far; bare line feeds are tolerated (the
 /// existing clients). The second value is the head's length in bytes; what follows belongs to the
@@ -142,10 +143,10 @@ pub struct Upgrade {
 pub fn upgrade(request: &Request, allowed_origins: &[String]) -> Result<Upgrade, Refusal> {
     let headers = &request.head.headers;
     if request.method != "GET" {
-        return Err(Refusal { status: 405, text: "only GET is served" });
+        return Err(Refusal::new(405, "only GET is served"));
     }
     if !headers.has_token("upgrade", "websocket") {
-        return Err(Refusal { status: 426, text: "this is a WebSocket server" });
+        return Err(Refusal::new(426, "this is a WebSocket server"));
     }
     if request.is_1_0 {
         return Err(Refusal::bad_request("HTTP/1.1 is needed"));
@@ -160,7 +161,7 @@ pub fn upgrade(request: &Request, allowed_origins: &[String]) -> Result<Upgrade,
         return Err(Refusal::bad_request("Sec-WebSocket-Key is missing or not 16 bytes in base64"));
     };
     if headers.get("sec-websocket-version") != Some("13") {
-        return Err(Refusal { status: 426, text: "Sec-WebSocket-Version must be 13" });
+        return Err(Refusal::new(426, "Sec-WebSocket-Version must be 13"));
     }
     // A proxy in front would take the first frames for the body.
     if headers.get("transfer-encoding").is_some()
@@ -168,16 +169,23 @@ pub fn upgrade(request: &Request, allowed_origins: &[String]) -> Result<Upgrade,
     {
         return Err(Refusal::bad_request("an upgrade with a body"));
     }
-    let allowed = |origin: &str| origin != "null" && allowed_origins.iter().any(|a| a == origin);
-    if !allowed_origins.is_empty() && !headers.get("origin").is_some_and(allowed) {
-        return Err(Refusal { status: 403, text: "this origin is not allowed" });
-    }
+    judge_origin(headers.get("origin"), allowed_origins)?;
     let response = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {}\r\n\r\n",
         derive_accept_key(key.as_bytes())
     );
     Ok(Upgrade { response: response.into_bytes() })
+}
+
+fn judge_origin(origin: Option<&str>, allowed: &[String]) -> Result<(), Refusal> {
+    let text = match origin {
+        _ if allowed.is_empty() => return Ok(()),
+        Some(origin) if origin != "null" && allowed.iter().any(|a| a == origin) => return Ok(()),
+        Some(_) => "this origin is not allowed",
+        None => "there is no Origin header, and only some origins are allowed",
+    };
+    Err(Refusal::new(403, text).mended_by("web.allowed_origins"))
 }
 
 /// Whether this is 16 bytes in base64. The unused bits of the last letter may be set, because some
@@ -222,7 +230,7 @@ fn target(target: &str) -> Option<(String, String)> {
 
 fn malformed(error: httparse::Error) -> Refusal {
     match error {
-        httparse::Error::TooManyHeaders => TOO_LARGE,
+        httparse::Error::TooManyHeaders => Refusal::new(431, "more than 64 header lines"),
         httparse::Error::Version => Refusal::bad_request("HTTP/1.1 is needed"),
         httparse::Error::HeaderName | httparse::Error::HeaderValue => {
             Refusal::bad_request("malformed header")

@@ -101,16 +101,16 @@ impl Vitals {
     fn answer(&self, request: &Request) -> Vec<u8> {
         let Request { method, head, .. } = request;
         if !matches!(&**method, "GET" | "HEAD") {
-            return Refusal { status: 405, text: "only GET is served" }.response();
+            return Refusal::new(405, "only GET is served").response();
         }
         let mut answer = match &*head.path {
-            "/ready" if self.is_draining() => Refusal { status: 503, text: "draining" }.response(),
+            "/ready" if self.is_draining() => Refusal::new(503, "draining").response(),
             "/ready" => ok("text/plain; charset=utf-8", "ready"),
             "/health" if !self.all_beat() => {
-                Refusal { status: 503, text: "a worker hangs, by a bug in relay" }.response()
+                Refusal::new(503, "a worker hangs, by a bug in relay").response()
             }
             "/health" => ok("application/json", &self.health().to_string()),
-            _ => Refusal { status: 404, text: "there are /ready and /health" }.response(),
+            _ => Refusal::new(404, "there are /ready and /health").response(),
         };
         if method == "HEAD" {
             let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::admission::Admission;
 use crate::close::CloseReason;
+use crate::config::{ListenScheme, Listening};
 use crate::hub::Payload;
 use crate::script::Event;
 use crate::session::SessionId;
@@ -46,6 +47,12 @@ struct Stage {
     pulse: Arc<Pulse>,
     /// What the script was told.
     events: Vec<Event>,
+}
+
+/// A listener for clients of every kind, as far as it has TLS.
+fn door(tls: Option<Arc<crate::transport::tls::Tls>>) -> Door {
+    let addr = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+    Door::new(Listening { scheme: ListenScheme::Any, addr }, tls)
 }
 
 /// Runs the body beside a worker with the default config, changed like this.
@@ -210,7 +217,7 @@ impl Stage {
 
     /// Somebody who has not said anything.
     async fn peer(&mut self) -> Peer {
-        self.peer_at(Door { plain: true, tls: None }).await
+        self.peer_at(door(None)).await
     }
 
     async fn peer_at(&mut self, door: Door) -> Peer {

@@ -31,6 +31,7 @@ mod proxies;
 mod rates;
 mod raw;
 mod reconfigure;
+mod refusals;
 mod reload;
 mod reload_under_load;
 mod script;

@@ -9,12 +9,22 @@ pub struct Refusal {
     pub status: u16,
     /// What is wrong, in one line without its line feed.
     pub text: &'static str,
+    /// The key of relay.toml with which the operator lets such a client in, where there is one.
+    pub key: Option<&'static str>,
 }
 
 impl Refusal {
+    pub const fn new(status: u16, text: &'static str) -> Refusal {
+        Refusal { status, text, key: None }
+    }
+
     /// 400: what cannot be understood.
-    pub fn bad_request(text: &'static str) -> Refusal {
-        Refusal { status: 400, text }
+    pub const fn bad_request(text: &'static str) -> Refusal {
+        Refusal::new(400, text)
+    }
+
+    pub const fn mended_by(self, key: &'static str) -> Refusal {
+        Refusal { key: Some(key), ..self }
     }
 
     /// What a raw client is told, which reads no HTTP.
@@ -25,7 +35,7 @@ impl Refusal {
 
     /// The whole HTTP answer (RFC 9112), after which the connection is to be closed.
     pub fn response(&self) -> Vec<u8> {
-        let Refusal { status, text } = self;
+        let Refusal { status, text, .. } = self;
         let (phrase, extra) = match status {
             400 => ("Bad Request", ""),
             403 => ("Forbidden", ""),

@@ -111,7 +111,7 @@ fn origins() {
 #[test]
 fn refusals_are_http() {
     for status in [400, 403, 404, 405, 408, 426, 429, 431, 503] {
-        let bytes = Refusal { status, text: "what is wrong" }.response();
+        let bytes = Refusal::new(status, "what is wrong").response();
         let mut headers = [EMPTY_HEADER; 8];
         let mut response = httparse::Response::new(&mut headers);
         let Ok(Status::Complete(used)) = response.parse(&bytes) else {

@@ -13,7 +13,7 @@ fn tls_door() -> Door {
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key)
         .expect("a pair");
-    Door { plain: true, tls: Some(Arc::new(crate::transport::tls::Tls::new(Arc::new(config)))) }
+    door(Some(Arc::new(crate::transport::tls::Tls::new(Arc::new(config)))))
 }
 
 #[test]
