@@ -224,7 +224,8 @@ impl Encoding {
             (Encoding::Raw, reason) if reason.text().is_empty() => Bytes::new(),
             (Encoding::Raw, reason) => {
                 let error = serde_json::Value::from(reason.text());
-                Bytes::from(format!(r#"{{"opcode":"close","error":{error}}}"#))
+                let code = reason.code();
+                Bytes::from(format!(r#"{{"opcode":"close","error":{error},"code":{code}}}"#))
             }
         }
     }

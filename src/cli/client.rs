@@ -1,5 +1,6 @@
 //! relay's command line as a client of a relay: one connection on any of the four transports.
 
+mod failure;
 mod tls;
 mod url;
 
@@ -18,9 +19,12 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError::HandshakeIncomplete;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, ClientRequestBuilder, Message};
 
+pub use failure::{Failure, Reason};
+use failure::{body, farewell, lost, no_relay, silent, turned_away};
 pub use url::RemoteUrl;
 
 use super::{EXIT_LOST, EXIT_NO_RELAY, EXIT_UNAVAILABLE, EXIT_UNTRUSTED, EXIT_USAGE};
@@ -29,8 +33,6 @@ use crate::frame::{Decoder, Frame};
 /// The longest message that is taken from a relay, which bounds its messages by a limit of its own.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 const READ_BYTES: usize = 16 * 1024;
-/// How much of the body of a refusal is shown.
-const BODY_BYTES_MAX: usize = 400;
 
 /// How the relay is connected to.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
@@ -56,20 +58,6 @@ pub struct ConnectArgs {
     pub origin: Option<String>,
 }
 
-/// Why a command ends, for a person and, by its code, for a script.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
-pub struct Failure {
-    pub code: u8,
-    text: String,
-}
-
-impl Failure {
-    pub fn new(code: u8, text: impl Into<String>) -> Failure {
-        Failure { code, text: text.into() }
-    }
-}
-
 /// Which kind of client the relay is to see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -85,13 +73,6 @@ pub enum Heard {
     Message(Bytes),
     /// The relay has closed, for this reason where it gave one.
     Closed(Option<Reason>),
-}
-
-/// A close code of WebSocket (0 on a raw socket, which has none) with its text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reason {
-    pub code: u16,
-    pub text: String,
 }
 
 trait Duplex: AsyncRead + AsyncWrite + Unpin {}
@@ -116,8 +97,8 @@ impl Client {
     /// Connects, and waits for the `ready`. Without a deadline of its own.
     ///
     /// # Errors
-    /// 64: a flag that does not fit. 69: nobody listens there. 75: the relay is full. 76: what
-    /// listens there is no relay. 77: its certificate is not trusted, or it refuses this client.
+    /// 64: a flag that does not fit. 69: nobody listens there. 75: the relay is full, or stops. 76:
+    /// what listens there is no relay. 77: its certificate is not trusted, or it refuses this client.
     pub async fn connect(
         url: &RemoteUrl,
         args: &ConnectArgs,
@@ -132,18 +113,15 @@ impl Client {
         match client.heard().await? {
             Heard::Message(message) => match issued_uuid(&message) {
                 Some(uuid) => client.issued_uuid = uuid,
-                None => match farewell(&message) {
-                    Some(reason) => {
-                        let text = format!("{url} refuses: {}", reason.text);
-                        return Err(Failure::new(EXIT_UNTRUSTED, text));
-                    }
-                    None => return Err(no_relay(url, "its first message is no ready")),
-                },
+                None => {
+                    return Err(farewell(&message).map_or_else(
+                        || no_relay(url, "its first message is no ready"),
+                        |reason| turned_away(url, &reason),
+                    ));
+                }
             },
-            Heard::Closed(reason) => {
-                let why = reason.map_or_else(|| "it closes at once".to_owned(), |it| it.text);
-                return Err(no_relay(url, &why));
-            }
+            Heard::Closed(Some(reason)) => return Err(turned_away(url, &reason)),
+            Heard::Closed(None) => return Err(silent(url)),
         }
         Ok(client)
     }
@@ -254,19 +232,10 @@ async fn upgrade(
             };
             Err(Failure::new(code, format!("{url} refuses: {status}{}", body(&response))))
         }
+        Err(tungstenite::Error::Io(_) | tungstenite::Error::Protocol(HandshakeIncomplete)) => {
+            Err(silent(url))
+        }
         Err(error) => Err(no_relay(url, &error.to_string())),
-    }
-}
-
-/// What a refusal says in its body, as far as that is words and has come with its head.
-fn body(response: &tungstenite::http::Response<Option<Vec<u8>>>) -> String {
-    let plain = response.headers().get("content-type").and_then(|it| it.to_str().ok());
-    let plain = plain.is_some_and(|it| it.starts_with("text/plain"));
-    let body = response.body().as_deref().filter(|_| plain).unwrap_or_default();
-    let body = String::from_utf8_lossy(&body[..body.len().min(BODY_BYTES_MAX)]);
-    match body.trim() {
-        "" => String::new(),
-        text => format!(": {}", text.escape_debug()),
     }
 }
 
@@ -339,6 +308,12 @@ async fn heard_raw(
         }
         input.reserve(READ_BYTES);
         match stream.read_buf(input).await {
+            Ok(0) if decoder.awaits_pause() => {
+                return Err(Failure::new(
+                    EXIT_NO_RELAY,
+                    "what answers is no relay: it says no JSON",
+                ));
+            }
             Ok(0) => return Ok(Heard::Closed(None)),
             Ok(_) => {}
             // TLS without its goodbye is an end, too: a message is whole or it is none.
@@ -354,19 +329,4 @@ fn issued_uuid(message: &[u8]) -> Option<String> {
     let message: Value = serde_json::from_slice(message).ok()?;
     let uuid = (message["opcode"] == "ready").then(|| message["uuid"].as_str())??;
     Some(uuid.to_owned())
-}
-
-/// The reason in a `close` message.
-fn farewell(message: &[u8]) -> Option<Reason> {
-    let message: Value = serde_json::from_slice(message).ok()?;
-    let text = message["error"].as_str()?.to_owned();
-    (message["opcode"] == "close").then_some(Reason { code: 0, text })
-}
-
-fn lost(error: &dyn std::fmt::Display) -> Failure {
-    Failure::new(EXIT_LOST, format!("the connection is lost: {error}"))
-}
-
-fn no_relay(url: &RemoteUrl, why: &str) -> Failure {
-    Failure::new(EXIT_NO_RELAY, format!("{url} is no relay: {why}"))
 }

@@ -19,8 +19,8 @@ const LINES_AHEAD: usize = 16;
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 every message was taken, 1 the relay refused one, 64 command line, 65 no JSON object,
-69 no relay answers (nothing was sent), 75 no answer to a message (it may have been taken or not),
-76 what answers is no relay, 77 its certificate is not trusted or it refuses this client
+69 no relay answers (nothing was sent), 75 the relay is full (nothing was sent), or no answer to a
+message (it may have been taken or not), 76 what answers is no relay, 77 its certificate is not trusted or it refuses this client
 
 Examples:
   relay send tcp://127.0.0.1:8083 --uuid UUID text='50 %' percent:=50
@@ -252,7 +252,7 @@ impl Conversation {
 /// Why the relay closes while an answer is due.
 fn closed(reason: Option<Reason>) -> Failure {
     match reason {
-        // Codes of WebSocket for what this client did; a raw one hears a text for nothing else.
+        // For what this client did.
         Some(Reason { code: 0 | 1002 | 1003 | 1007..=1010, text }) if !text.is_empty() => {
             Failure::new(EXIT_REFUSED, format!("refused: {}", text.escape_debug()))
         }

@@ -25,10 +25,10 @@ const PROBE_EVERY: Duration = Duration::from_millis(250);
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 at --count, at INT or TERM, or at a message that nobody reads any more, 1 the uuid is
-taken, 64 command line, 69 no relay answers, 75 the connection is lost (with --once), 76 what answers
-is no relay, 77 its certificate is not trusted or it refuses this client
+taken, 64 command line, 69 no relay answers, 75 the connection is lost or the relay is full (with
+--once), 76 what answers is no relay, 77 its certificate is not trusted or it refuses this client
 
-A connection that is lost is opened again under the same uuid; what was sent meanwhile is missed.
+At a relay that is full tail tries again. A connection that is lost is opened again under the same uuid; what was sent meanwhile is missed.
 
 Example, which prints the uuid on standard error and each message as a line:
   relay tail ws://127.0.0.1:8083 --opcode progress | jq .percent";
@@ -52,7 +52,7 @@ pub struct TailArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
 
-    /// End when the connection is lost, rather than connect again
+    /// End when the relay is full or the connection lost, rather than connect again
     #[arg(long)]
     pub once: bool,
 
@@ -98,7 +98,14 @@ async fn follow(args: &TailArgs) -> Result<(), Failure> {
         left: args.count,
     };
     let mut uuid = args.uuid.clone();
-    let mut client = enter(args, &mut uuid, &mut printer).await?;
+    let mut client = match enter(args, &mut uuid, &mut printer).await {
+        // It is full, or stops: a relay that will be there again.
+        Err(failure) if failure.code == EXIT_LOST && !args.once => {
+            complain(&format!("{failure}; trying again"));
+            enter_again(args, &mut uuid, &mut printer).await
+        }
+        entered => entered?,
+    };
     while printer.left != Some(0) {
         let lost = loop {
             match client.heard_within(args.timeout).await {

@@ -42,7 +42,7 @@ fn a_full_relay_says_so() {
         }
         let mut php = relay.open(Transport::Ws, Hello::php(None)).await;
         php.expect_refusal(1013).await;
-        let close = r#"{"opcode":"close","error":"the relay is full"}"#;
+        let close = r#"{"opcode":"close","error":"the relay is full","code":1013}"#;
         assert_eq!(refusal_text(relay).await, close);
         let mut wire = Wire::dial(relay, Transport::Tcp).await;
         wire.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
@@ -97,7 +97,7 @@ fn an_address_has_its_share() {
         for transport in ALL {
             is_refused(&one, transport).await;
         }
-        let close = r#"{"opcode":"close","error":"too many connections from your address"}"#;
+        let close = r#"{"opcode":"close","error":"too many connections from your address","code":1013}"#;
         assert_eq!(refusal_text(&one).await, close);
         other.web(Transport::Ws, "/").await.hears_nothing().await;
         for client in &mut clients {

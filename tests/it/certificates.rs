@@ -252,7 +252,7 @@ fn a_backend_over_tls_shows_a_certificate_where_that_is_wanted() {
         without.backend(Transport::Tcp).await.hears_nothing().await;
         let why = "a backend has to show a certificate here (tls.client_ca)";
         let mut refused = without.open(Transport::Ssl, Hello::php(None)).await;
-        refused.hears(json!({"opcode": "close", "error": why})).await;
+        refused.hears(json!({"opcode": "close", "error": why, "code": 1008})).await;
         refused.expect_end().await;
         let mut wire = Wire::dial(&without, Transport::Wss).await;
         wire.write(request("/", &[("Client-Type", "php")]).as_bytes()).await;

@@ -277,6 +277,20 @@ fn who_does_not_answer_as_a_relay_has_codes_of_its_own() {
     });
 }
 
+/// Later is not never: whoever sends may try again.
+#[test]
+fn a_full_relay_is_a_relay() {
+    Setup::new().set("limits.connections_max=1").run(async |relay| {
+        let _page = relay.web(Transport::Ws, "/").await;
+        for transport in [Transport::Ws, Transport::Wss, Transport::Tcp, Transport::Ssl] {
+            let ended = send(relay, transport, &["{}"]).await;
+            ended.expect(75, "refuses for now: the relay is full\n");
+        }
+        let url = at(relay, Transport::Ws).0;
+        run(&["tail", &url, "--once"], "").await.expect(75, "for now: the relay is full\n");
+    });
+}
+
 #[test]
 fn certificates_are_verified() {
     relay_test(async |relay| {

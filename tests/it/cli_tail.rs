@@ -146,6 +146,17 @@ fn over_tls_with_the_relays_certificate() {
     });
 }
 
+#[test]
+fn it_waits_for_a_place_at_a_relay_that_is_full() {
+    Setup::new().set("limits.connections_max=1").run(async |relay| {
+        let page = relay.web(Transport::Ws, "/").await;
+        let process = Process::start(&["tail", &format!("ws://{}", relay.addr)], &[]);
+        process.log_until(0, "the relay is full; trying again").await;
+        drop(page);
+        listening(&process, 0).await;
+    });
+}
+
 /// It comes back under the same uuid, the issued one too, or ends where it is told to.
 #[test]
 fn a_restart_of_the_relay_is_survived_unless_once() {

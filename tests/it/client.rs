@@ -255,8 +255,9 @@ impl Client {
             let heard = self.heard().await;
             let Heard::Text(bytes) = &heard else { self.fail(at, "a close message", &heard) };
             let close: Value = serde_json::from_slice(bytes).unwrap_or_default();
-            if close["opcode"] != "close" || close["error"].as_str().is_none_or(str::is_empty) {
-                self.fail(at, "a close message with an error", &heard);
+            let told = close["error"].as_str().is_some_and(|text| !text.is_empty());
+            if close["opcode"] != "close" || close["code"] != code || !told {
+                self.fail(at, "a close message with an error and this code", &heard);
             }
             self.expect_end_at(at).await;
         }

@@ -141,7 +141,7 @@ fn a_shorter_patience_reaches_who_is_there() {
         let config = "[limits]\nunregistered_timeout_ms = 1000\nbackend_idle_timeout_ms = 1000";
         relay.hup(config, "config reloaded").await;
         page.expect_close(1008).await;
-        backend.expect_refusal(1008).await;
+        backend.expect_refusal(1001).await;
     });
     relay.ends_well();
 }

@@ -59,7 +59,8 @@ fn a_backend_that_is_forgotten_is_closed_and_told_why() {
         for transport in [Transport::Tcp, Transport::Ssl] {
             let mut page = relay.web(Transport::Ws, "/web").await;
             let mut backend = relay.backend(transport).await;
-            backend.hears(json!({"opcode": "close", "error": "idle for too long"})).await;
+            let close = json!({"opcode": "close", "error": "idle for too long", "code": 1001});
+            backend.hears(close).await;
             backend.expect_end().await;
             page.hears_nothing().await;
         }
