@@ -50,6 +50,14 @@ pub fn opcode(message: &[u8]) -> Option<String> {
     }
 }
 
+/// What an `error` of the relay says, on one line: its code, its words, and the id that the operator's log
+/// has too.
+pub fn told_error(error: &Value) -> String {
+    let said = |key: &str| error[key].as_str().unwrap_or_default().escape_debug().to_string();
+    let id = if error["id"].is_string() { format!(" (id {})", said("id")) } else { String::new() };
+    format!("{}: {}{id}", said("code"), said("message"))
+}
+
 /// JSON has line feeds between its tokens only, so that a blank means the same.
 fn line(message: &[u8]) -> Vec<u8> {
     let blank = |byte: &u8| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
@@ -180,6 +188,13 @@ mod tests {
         for none in [&br#"{"opcode":1}"#[..], b"{}", b"[]", b"1", b"", b"\xff"] {
             assert_eq!(opcode(none), None);
         }
+    }
+
+    #[test]
+    fn an_error_has_its_id() {
+        let told = |error| told_error(&serde_json::from_str(error).expect("JSON"));
+        assert_eq!(told(r#"{"code":"a","message":"b\n","id":"c"}"#), "a: b\\n (id c)");
+        assert_eq!(told(r#"{"code":"a"}"#), "a: ");
     }
 
     /// What a terminal shows, without its colours.

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::client::{Client, ConnectArgs, Failure, Heard, Reason, RemoteUrl, Role};
 use super::compose::{Address, object};
-use super::print::{Layout, opcode};
+use super::print::{Layout, opcode, told_error};
 use super::{EXIT_DATA, EXIT_LOST, EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_USAGE, complain, seconds};
 
 /// The longest line of standard input, in bytes.
@@ -233,10 +233,8 @@ impl Conversation {
     fn note(&mut self, message: &[u8]) {
         if opcode(message).as_deref() == Some("error") {
             self.refused = true;
-            let error: serde_json::Value = serde_json::from_slice(message).unwrap_or_default();
-            let said =
-                |key: &str| error[key].as_str().unwrap_or_default().escape_debug().to_string();
-            complain(&format!("refused: {}: {}", said("code"), said("message")));
+            let error = serde_json::from_slice(message).unwrap_or_default();
+            complain(&format!("refused: {}", told_error(&error)));
         }
         self.show(message);
     }

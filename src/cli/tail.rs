@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::client::{Client, ConnectArgs, Failure, Heard, Reason, RemoteUrl, Role};
-use super::print::{Layout, opcode};
+use super::print::{Layout, opcode, told_error};
 use super::{
     EXIT_LOST, EXIT_NO_RELAY, EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_USAGE, complain, seconds,
 };
@@ -205,9 +205,7 @@ async fn acked(
         match said["opcode"].as_str() {
             Some("next") => return Ok(said["uuid"] == uuid),
             Some("error") if said["ref"] == "uuid" && said["code"] != "pending" => {
-                let said =
-                    |key: &str| said[key].as_str().unwrap_or_default().escape_debug().to_string();
-                let text = format!("not registered: {}: {}", said("code"), said("message"));
+                let text = format!("not registered: {}", told_error(&said));
                 return Err(Failure::new(EXIT_REFUSED, text));
             }
             // At a path where clients are registered from the start, something may come already.
