@@ -17,13 +17,11 @@ fuzz_target!(|data: &[u8]| {
     for part in cut(seed, bytes) {
         ends.push(ends[ends.len() - 1] + part.len());
     }
-    for (tls, plain) in [(true, false), (false, true), (true, true)] {
-        let verdicts = ends.iter().map(|&end| sniff(&bytes[..end], tls, plain));
-        verdicts.reduce(|before, now| {
-            assert!(before == Sniff::NeedMore || before == now, "{before:?}, then {now:?}");
-            now
-        });
-    }
+    let verdicts = ends.iter().map(|&end| sniff(&bytes[..end]));
+    verdicts.reduce(|before, now| {
+        assert!(before == Sniff::NeedMore || before == now, "{before:?}, then {now:?}");
+        now
+    });
     if let Some((head, _)) = in_parts(bytes, &ends, parse_greeting) {
         assert!(head.path.starts_with('/') && !head.path.contains('?'));
     }

@@ -198,6 +198,10 @@ async fn dial(url: &RemoteUrl, args: &ConnectArgs) -> Result<Stream, Failure> {
         Err(error) if tls::is_untrusted(&error) => {
             Err(Failure::new(EXIT_UNTRUSTED, format!("{url} is not trusted: {error}")))
         }
+        Err(error) if tls::is_plain(&error) => {
+            let plain = url.without_tls();
+            Err(no_relay(url, &format!("no TLS is spoken there; without it that is {plain}")))
+        }
         Err(error) => Err(no_relay(url, &format!("no TLS: {error}"))),
     }
 }

@@ -28,6 +28,13 @@ const NO_CERTIFICATE: Refusal =
     Refusal::new(403, "a backend has to show a certificate here (tls.client_ca)")
         .mended_by("tls.client_ca");
 
+/// For clients that come to a listener of the other kind. The first of them reads no HTTP, but its user
+/// knows the error of who gets some for TLS.
+const PLAIN_ONLY: Refusal =
+    Refusal::bad_request("this port speaks no TLS: connect with ws:// or tcp://");
+const TLS_ONLY: Refusal =
+    Refusal::bad_request("this port speaks TLS: connect with wss:// or ssl://");
+
 /// A client that is through its handshake.
 pub struct Admitted {
     pub transport: Transport,
@@ -85,11 +92,17 @@ pub async fn admit(
     let transport = Transport::plain(tcp);
     let mut newcomer = Newcomer { transport, input: BytesMut::new(), place, home };
     newcomer.introduction().await?;
-    let mut kind = newcomer.sniff(door.tls.is_some(), door.listening.scheme.plain()).await?;
-    if let (Sniff::Tls, Some(tls)) = (kind, &door.tls) {
-        let config = tls.now();
-        newcomer = Box::pin(newcomer.start_tls(&config)).await?;
-        kind = newcomer.sniff(false, true).await?;
+    let mut kind = newcomer.sniff().await?;
+    match (kind, &door.tls) {
+        (Sniff::Tls, Some(tls)) => {
+            let config = tls.now();
+            newcomer = Box::pin(newcomer.start_tls(&config)).await?;
+            kind = newcomer.sniff().await?;
+        }
+        (Sniff::Tls, None) => return Err(newcomer.refused(PLAIN_ONLY)),
+        _ if door.listening.scheme.plain() => {}
+        (Sniff::Greeting | Sniff::Json, _) => return Err(newcomer.refused_raw(TLS_ONLY)),
+        _ => return Err(newcomer.refused(TLS_ONLY)),
     }
     match kind {
         Sniff::Http => newcomer.upgrade().await,
@@ -144,9 +157,9 @@ impl Newcomer<'_> {
     }
 
     /// Reads until the first bytes tell what this is.
-    async fn sniff(&mut self, tls: bool, plain: bool) -> io::Result<Sniff> {
+    async fn sniff(&mut self) -> io::Result<Sniff> {
         loop {
-            match sniff(&self.input, tls, plain) {
+            match sniff(&self.input) {
                 Sniff::NeedMore => self.read().await?,
                 known => return Ok(known),
             }

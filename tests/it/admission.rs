@@ -97,7 +97,8 @@ fn an_address_has_its_share() {
         for transport in ALL {
             is_refused(&one, transport).await;
         }
-        let close = r#"{"opcode":"close","error":"too many connections from your address","code":1013}"#;
+        let close =
+            r#"{"opcode":"close","error":"too many connections from your address","code":1013}"#;
         assert_eq!(refusal_text(&one).await, close);
         other.web(Transport::Ws, "/").await.hears_nothing().await;
         for client in &mut clients {

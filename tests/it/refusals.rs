@@ -57,6 +57,40 @@ fn who_does_not_trust_the_certificate_is_in_the_log() {
     });
 }
 
+/// A port for TLS, or for none, says so to whoever comes as to the other, and the log has it too.
+#[test]
+fn who_comes_to_the_wrong_port_is_told_which_it_is() {
+    let mut relay =
+        Process::relay(&["--listen", "wss://127.0.0.1:0", "--listen", "ws://127.0.0.1:0"]);
+    let ports = relay.listening(2);
+    let (tls, plain) = (ports[0].1, ports[1].1);
+    runtime().block_on(async {
+        let mut wire = Wire::dial(&Door::new(tls, None), Transport::Tcp).await;
+        wire.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        let answer = String::from_utf8(wire.read_to_end().await).expect("text");
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("speaks TLS"), "{answer}");
+        let speaks_tls = "this port speaks TLS: connect with wss:// or ssl://";
+        for (url, said) in [
+            (format!("ws://{tls}"), speaks_tls.to_owned()),
+            (format!("tcp://{tls}"), speaks_tls.to_owned()),
+            (
+                format!("wss://{plain}/a"),
+                format!("no TLS is spoken there; without it that is ws://{plain}/a"),
+            ),
+            (
+                format!("ssl://{plain}"),
+                format!("no TLS is spoken there; without it that is tcp://{plain}"),
+            ),
+        ] {
+            let ended = run(&["send", &url, "--insecure", "{}"], "").await;
+            assert_eq!(ended.code, Some(76), "{ended:?}");
+            assert!(ended.stderr.contains(&said), "expected {said}: {ended:?}");
+        }
+        let log = relay.log_until(0, "this port speaks no TLS").await;
+        assert!(log.contains("this port speaks TLS"), "{log}");
+    });
+}
+
 #[test]
 fn the_command_line_says_why_it_is_refused() {
     Setup::new().set(r#"web.allowed_origins=["https://example.org"]"#).run(async |relay| {

@@ -58,6 +58,8 @@ pub fn turned_away(url: &RemoteUrl, reason: &Reason) -> Failure {
         1001 | 1011..=1013 => Failure::new(EXIT_LOST, format!("{url} refuses for now: {text}")),
         // The codes from 3000 on are the script's.
         0 | 1008 | 3000.. => Failure::new(EXIT_UNTRUSTED, format!("{url} refuses: {text}")),
+        // It is the wrong port of a relay's.
+        1002 => Failure::new(EXIT_NO_RELAY, format!("{url} refuses: {text}")),
         _ => no_relay(url, &format!("it closes at once: {code} {text}")),
     }
 }

@@ -8,7 +8,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, InvalidMessage, RootCertStore};
 
 use super::{ConnectArgs, Failure};
 use crate::cli::{EXIT_UNTRUSTED, EXIT_USAGE};
@@ -87,6 +87,14 @@ fn system_roots() -> Result<RootCertStore, Failure> {
 
 /// Whether a failed handshake failed for the sake of the certificate.
 pub fn is_untrusted(error: &io::Error) -> bool {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
+    matches!(reason(error), Some(rustls::Error::InvalidCertificate(_)))
+}
+
+/// Whether what came back is something else than TLS.
+pub fn is_plain(error: &io::Error) -> bool {
+    matches!(reason(error), Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)))
+}
+
+fn reason(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref().and_then(|inner| inner.downcast_ref())
 }

@@ -27,6 +27,12 @@ impl RemoteUrl {
         matches!(self.scheme, Scheme::Ws | Scheme::Wss)
     }
 
+    /// The same without TLS.
+    pub fn without_tls(&self) -> RemoteUrl {
+        let scheme = if self.websocket() { Scheme::Ws } else { Scheme::Tcp };
+        RemoteUrl { scheme, ..self.clone() }
+    }
+
     /// Host and port as they stand in a URL.
     fn authority(&self) -> String {
         match self.host.contains(':') {

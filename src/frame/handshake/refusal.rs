@@ -27,11 +27,12 @@ impl Refusal {
         Refusal { key: Some(key), ..self }
     }
 
-    /// What a raw client is told, which reads no HTTP: as its close at any other time (1008: against the
-    /// rules here).
+    /// What a raw client is told, which reads no HTTP: as its close at any other time (1002: not
+    /// spoken here; 1008: against the rules here).
     pub fn raw_response(&self) -> Vec<u8> {
         let error = serde_json::Value::from(self.text);
-        format!(r#"{{"opcode":"close","error":{error},"code":1008}}"#).into_bytes()
+        let code = if self.status == 400 { 1002 } else { 1008 };
+        format!(r#"{{"opcode":"close","error":{error},"code":{code}}}"#).into_bytes()
     }
 
     /// The whole HTTP answer (RFC 9112), after which the connection is to be closed.

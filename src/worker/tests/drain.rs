@@ -47,7 +47,10 @@ fn who_is_shaking_hands_is_told_too() {
             backend.say("ess\n\n");
             stage.until(|_| page.has_heard(b"HTTP/1.1 101 ") && page.has_heard(CLOSE_1001)).await;
             stage.until(|_| backend.has_end()).await;
-            assert_eq!(backend.heard(), br#"{"opcode":"close","error":"the relay is stopping","code":1001}"#);
+            assert_eq!(
+                backend.heard(),
+                br#"{"opcode":"close","error":"the relay is stopping","code":1001}"#
+            );
             for peer in [&mut page, &mut backend] {
                 peer.hang_up();
             }
@@ -89,7 +92,10 @@ fn how_they_parted_is_counted() {
         stage.until(|stage| stage.end_of(&leaves).is_some()).await;
         stage.pass(10 * MILLI).await;
         stage.until(|_| told.has_end()).await;
-        assert_eq!(told.heard(), br#"{"opcode":"close","error":"the relay is stopping","code":1001}"#);
+        assert_eq!(
+            told.heard(),
+            br#"{"opcode":"close","error":"the relay is stopping","code":1001}"#
+        );
         assert!(!stage.running.is_finished(), "two have not closed their side");
         stage.orders.send_replace(Order::Stop);
         let partings = (&mut stage.running).await.expect("no panic");

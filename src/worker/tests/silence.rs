@@ -160,7 +160,10 @@ fn a_backend_may_be_idle_for_so_long_and_is_never_pinged() {
             assert!(backend.heard().is_empty());
             stage.only_after(300 * SECOND, gone_for(CloseReason::Idle, &backend)).await;
             stage.until(|_| backend.has_end()).await;
-            assert_eq!(backend.heard(), br#"{"opcode":"close","error":"idle for too long","code":1001}"#);
+            assert_eq!(
+                backend.heard(),
+                br#"{"opcode":"close","error":"idle for too long","code":1001}"#
+            );
         },
     );
 }
