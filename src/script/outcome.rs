@@ -21,6 +21,8 @@ pub enum Outcome {
     Unchanged {
         generation: u64,
         hash: String,
+        /// The handlers that were switched off before, in alphabetical order.
+        on_again: Vec<String>,
     },
     /// The old one goes on. `why` is a block of several lines.
     Rejected {
@@ -111,8 +113,12 @@ impl fmt::Display for Outcome {
             Outcome::Reloaded { generation, hash } => {
                 write!(f, "reloaded: generation {generation} ({hash})")
             }
-            Outcome::Unchanged { generation, hash } => {
-                write!(f, "unchanged: generation {generation} ({hash})")
+            Outcome::Unchanged { generation, hash, on_again } => {
+                write!(f, "unchanged: generation {generation} ({hash})")?;
+                match &**on_again {
+                    [] => Ok(()),
+                    on_again => write!(f, ", switched on again: {}", on_again.join(", ")),
+                }
             }
             Outcome::Rejected { generation, hash, why } => {
                 write!(f, "reload rejected, still generation {generation} ({hash}): {why}")

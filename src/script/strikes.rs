@@ -39,6 +39,14 @@ impl Strikes {
         self.off.is_empty()
     }
 
+    /// Begins anew, and says what was switched off, in alphabetical order.
+    pub fn forget(&mut self) -> Vec<String> {
+        self.kills.clear();
+        let mut off: Vec<String> = self.off.drain().collect();
+        off.sort_unstable();
+        off
+    }
+
     pub fn is_off(&self, handler: &str) -> bool {
         self.off.contains(handler)
     }

@@ -190,7 +190,8 @@ mod tests {
             let reload = asked(&queue);
             assert!(reload.begin());
             sleep(OUTCOME_TIMEOUT).await;
-            let outcome = Outcome::Unchanged { generation: 1, hash: String::new() };
+            let outcome =
+                Outcome::Unchanged { generation: 1, hash: String::new(), on_again: Vec::new() };
             reload.asked.expect("somebody").tell(outcome);
         };
         let (reloaded, ()) = tokio::join!(reloader.reload(), adopts);

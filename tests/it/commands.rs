@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::cli_send::run;
 use crate::harness::{TempDir, runtime, shipped};
 use crate::process::Process;
 
@@ -42,6 +43,27 @@ fn reload_tells_the_outcome_and_hup_needs_no_answer() {
     let (code, _, errors) = relay.command(&["reload"]);
     assert_eq!(code, Some(69), "{errors}");
     assert!(errors.contains("relay.sock"), "{errors}");
+}
+
+/// A reload of what runs already is how an operator has it switched on again.
+#[test]
+fn reload_tells_what_is_on_again() {
+    let script = "function on.connect(client)\n\
+                  client:send({ opcode = 'ready', uuid = client.issued_uuid }) end\n\
+                  function opcodes.hang() while true do end end";
+    let flags = ["--listen", "tcp://127.0.0.1:0", "--script", "my.lua", "--set"];
+    let flags = [&flags[..], &["script.kills_max=1"]].concat();
+    let mut relay = Process::start(&flags, &[("my.lua", script)]);
+    let url = format!("tcp://{}", relay.listening(1)[0].1);
+    let hang = || runtime().block_on(run(&["send", &url, r#"{"opcode":"hang"}"#], "")).stderr;
+    assert!(hang().contains("handler_failed"));
+    assert!(hang().contains("handler_disabled"));
+    let (_, output, _) = relay.command(&["reload"]);
+    assert!(output.contains("switched on again: opcodes.hang\n"), "{output}");
+    assert!(relay.log().contains(output.trim()), "{}", relay.log());
+    let (_, output, _) = relay.command(&["reload"]);
+    assert!(!output.contains("on again"), "{output}");
+    assert!(hang().contains("handler_failed"));
 }
 
 #[test]

@@ -124,15 +124,13 @@ impl ScriptThread {
             self.adopt_bounds();
         }
         let (generation, hash) = self.version();
-        let outcome = Outcome::Unchanged { generation, hash };
+        let on_again = if asked.is_some() { self.strikes.forget() } else { Vec::new() };
+        let outcome = Outcome::Unchanged { generation, hash, on_again };
         self.rejection = None;
-        if asked.is_some() && !self.strikes.all_on() {
-            self.strikes = Strikes::default();
-            tracing::info!(generation, "what was switched off is on again");
-        }
         if self.status_mut(|status| status.rejected.take()).is_some() {
             self.announce("the script on disk is again the one that runs");
-        } else if asked.is_some() {
+        }
+        if asked.is_some() {
             // Whoever sends a HUP has no other answer. The watch asks without being asked.
             tracing::info!("{outcome}");
         }
