@@ -28,6 +28,7 @@ mod terms;
 pub mod testing;
 mod thread;
 mod timers;
+mod unknowns;
 mod value;
 
 use std::sync::mpsc::sync_channel;

@@ -11,12 +11,12 @@ use serde_json::{Map, Value as Setting};
 use super::budget::{Budget, Running};
 use super::clock::Clock;
 use super::fault::{Fault, HandlerError, LoadError};
-use super::handlers::{Handlers, stray_globals};
+use super::handlers::{Handlers, stray_globals, unknown_names};
 use super::host::Host;
 use super::modules::Modules;
 use super::source::Source;
 use super::value::Json;
-use super::{api, sandbox};
+use super::{api, sandbox, unknowns};
 use crate::hub::{Client, Hub};
 use crate::message::Message;
 
@@ -53,12 +53,24 @@ impl Engine {
         api::install(&lua, &host, settings).map_err(fault)?;
         let globals = lua.globals();
         sandbox::close(&lua).map_err(fault)?;
-        let ran = running.verdict(run_top_level(&lua, source, globals));
-        let modules = ran.map_err(|failed| Fault::from_call(failed, source))?;
+        let ran = running.verdict(run_top_level(&lua, source, globals.clone()));
+        let unknown =
+            |source: &Source, environment: &Table| unknowns::of(source, environment, &globals);
+        // What nothing defines on the line that failed is why something is nil there.
+        let explained = |fault: Fault| {
+            let mut unknown = unknown(source, &lua.globals()).into_iter();
+            match unknown.find(|it| it.line.is_some_and(|line| fault.is_at(source, line))) {
+                Some(unknown) => fault.adding(&unknown.words()),
+                None => fault,
+            }
+        };
+        let modules = ran.map_err(|failed| explained(Fault::from_call(failed, source)))?;
         let fault = |error| Fault::from_lua(&error, source);
         let mut warnings = stray_globals(&lua.globals(), source).map_err(fault)?;
+        warnings.extend(unknown_names(&unknown(source, &lua.globals()), source));
         for (module, environment) in modules.environments() {
             warnings.extend(stray_globals(&environment, &module).map_err(fault)?);
+            warnings.extend(unknown_names(&unknown(&module, &environment), &module));
         }
         let handlers = Handlers::read(&lua, source, &mut warnings)?;
         host.set_loaded();

@@ -115,6 +115,17 @@ impl Fault {
         }
     }
 
+    /// Whether it is at this line of this script.
+    pub fn is_at(&self, source: &Source, line: usize) -> bool {
+        self.place.as_ref().is_some_and(|(path, at)| *path == source.path && *at == line)
+    }
+
+    /// The same with more to say about it.
+    pub fn adding(mut self, words: &str) -> Fault {
+        self.message = tame(&format!("{}; {words}", self.message));
+        self
+    }
+
     /// The same fault, as what made a test fail.
     pub fn in_test(mut self, name: &str) -> Fault {
         self.message = tame(&format!("test '{name}' failed: {}", self.message));

@@ -6,6 +6,7 @@ use rustc_hash::FxHashMap;
 use super::fault::Fault;
 use super::source::Source;
 use super::suggest::did_you_mean;
+use super::unknowns::Unknown;
 use super::value::type_name;
 use crate::message::Message;
 
@@ -103,6 +104,18 @@ pub fn stray_globals(environment: &Table, source: &Source) -> mlua::Result<Vec<S
         let place = place(source, name);
         format!("{place}'{name}' is a global, write 'local {name}'")
     }))
+}
+
+/// What the script reads and nothing defines.
+pub fn unknown_names(unknowns: &[Unknown], source: &Source) -> Vec<String> {
+    let told: Vec<String> = unknowns
+        .iter()
+        .map(|unknown| {
+            let line = unknown.line.map(|line| format!(":{line}")).unwrap_or_default();
+            format!("{}{line}: {}", source.path, unknown.words())
+        })
+        .collect();
+    some(&told, str::to_owned)
 }
 
 /// A warning for each of the first names, and how many more there are. Each costs a look through the

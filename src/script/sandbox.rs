@@ -73,8 +73,7 @@ pub fn open(source: &Source) -> mlua::Result<Lua> {
         | StdLib::MATH
         | StdLib::DEBUG;
     let lua = Lua::new_with(libraries, LuaOptions::default())?;
-    // Level 2 would inline functions, and their frames would be missing in tracebacks.
-    lua.set_compiler(Compiler::new().set_optimization_level(1).set_debug_level(1));
+    lua.set_compiler(compiler());
     guards::install(&lua)?;
     let globals = lua.globals();
     keep(&globals, &GLOBALS)?;
@@ -87,6 +86,11 @@ pub fn open(source: &Source) -> mlua::Result<Lua> {
         strings.raw_set("__metatable", "string")?;
     }
     Ok(lua)
+}
+
+/// Level 2 would inline functions, and their frames would be missing in tracebacks.
+pub fn compiler() -> Compiler {
+    Compiler::new().set_optimization_level(1).set_debug_level(1)
 }
 
 /// Makes everything that is in the VM by now read-only and gives the script an environment of its own.

@@ -41,5 +41,14 @@ pub fn survey(file: &Path, terms: &Terms) -> Result<Survey, LoadError> {
     })?;
     let (opcodes, hooks) = thread.engine().names();
     let hash = thread.engine().source().hash();
-    Ok(Survey { hash, opcodes, hooks, warnings: thread.engine().warnings().to_vec() })
+    let mut warnings = thread.engine().warnings().to_vec();
+    // Told here and not in the log: who has clients of their own may mean it.
+    if !hooks.contains(&"connect") {
+        let file = file.display();
+        warnings.push(format!(
+            "{file} has no on.connect, so nobody is greeted: relay send and tail, clients/web and \
+             clients/php wait for a ready"
+        ));
+    }
+    Ok(Survey { hash, opcodes, hooks, warnings })
 }

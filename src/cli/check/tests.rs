@@ -8,7 +8,8 @@ use crate::config::TlsConfig;
 /// A relay's directory: config, script, two pairs of certificate and key; removed at the end.
 struct Home(PathBuf);
 
-const SCRIPT: &str = "function on.default(client, msg)\n  client:send(msg)\nend\n";
+const SCRIPT: &str =
+    "function on.default(client, msg)\n  client:send(msg)\nend\nfunction on.connect() end\n";
 
 impl Home {
     fn new(name: &str, config: &str, script: &str) -> Home {
@@ -196,7 +197,7 @@ fn what_a_start_would_do_is_told_and_nothing_is_done() {
     );
     assert!(certificate.contains(" (82"), "{certificate}");
     assert!(told("script").starts_with("opcodes.lua ("));
-    assert_eq!((told("opcodes"), told("hooks")), (String::new(), "default".to_owned()));
+    assert_eq!((told("opcodes"), told("hooks")), (String::new(), "connect default".to_owned()));
     assert_eq!(told("limits.connections_max"), "10000");
     assert!(ending.output.ends_with("no mistakes\n"));
     // Every key there is.
@@ -205,7 +206,7 @@ fn what_a_start_would_do_is_told_and_nothing_is_done() {
         told(&key);
     }
     let told: Value = serde_json::from_str(&home.check(true).output).expect("JSON");
-    assert_eq!((&told["ok"], &told["script"]["hooks"][0]), (&json!(true), &json!("default")));
+    assert_eq!((&told["ok"], &told["script"]["hooks"][0]), (&json!(true), &json!("connect")));
     assert_eq!(told["config"]["limits"]["connections_max"], 10_000);
     assert_eq!(fs::read_dir(&home.0).expect("readable").count(), 4, "nothing was written");
 
@@ -215,6 +216,25 @@ fn what_a_start_would_do_is_told_and_nothing_is_done() {
     assert_eq!(ending.code, 0);
     assert!(ending.errors.starts_with("warning: opcodes.lua:1: 'x' is a global"));
     assert!(!home.0.join("certs").exists(), "no certificate was made");
+}
+
+/// What is noticed only when its line is run, or never.
+#[test]
+fn what_nothing_defines_is_a_warning_and_so_is_a_script_that_greets_nobody() {
+    let config = "[script]\nfile = 'opcodes.lua'\n";
+    let script = "function on.connect(client) end\n\
+                  function opcodes.x(client, msg)\n  if msg.y then relay.brodcast(msg) end\nend\n";
+    let ending = Home::new("undefined", config, script).check(false);
+    let told =
+        "warning: opcodes.lua:3: nothing defines 'relay.brodcast' (did you mean 'broadcast'?)\n";
+    assert_eq!((ending.code, &*ending.errors), (0, told));
+    let ending = Home::new("ungreeted", config, "function on.default() end").check(false);
+    let told = "warning: opcodes.lua has no on.connect, so nobody is greeted: ";
+    assert!(ending.code == 0 && ending.errors.starts_with(told), "{}", ending.errors);
+    let ending = Home::new("misspelt", config, "\nfunction opcods.x() end\n").check(false);
+    assert_eq!(ending.code, EXIT_SCRIPT);
+    let told = "'opcods' (did you mean 'opcodes'?)\n     2 | function opcods.x() end\n";
+    assert!(ending.errors.contains(told), "{}", ending.errors);
 }
 
 #[test]
