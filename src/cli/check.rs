@@ -117,6 +117,7 @@ impl Findings {
             match tls::examine(certificate, key) {
                 Ok(certificate) => {
                     self.certificates.push(certificate.to_string());
+                    self.warnings.extend(certificate.doubt.clone());
                     if certificate.days_left(UnixTime::now()) < DAYS_LEFT_MIN {
                         self.warnings.push(format!("expires soon: {certificate}"));
                     }

@@ -196,7 +196,8 @@ async fn dial(url: &RemoteUrl, args: &ConnectArgs) -> Result<Stream, Failure> {
     match TlsConnector::from(Arc::clone(&tls)).connect(name, tcp).await {
         Ok(stream) => Ok(Box::new(stream)),
         Err(error) if tls::is_untrusted(&error) => {
-            Err(Failure::new(EXIT_UNTRUSTED, format!("{url} is not trusted: {error}")))
+            let text = format!("{url} is not trusted: its certificate: {}", tls::in_words(&error));
+            Err(Failure::new(EXIT_UNTRUSTED, text))
         }
         Err(error) if tls::is_plain(&error) => {
             let plain = url.without_tls();

@@ -54,7 +54,11 @@ impl Read {
         let look_at_all =
             || -> Vec<LookedAt> { tls::files(config).into_iter().map(look).collect() };
         let mut files = look_at_all();
-        let loaded = tls::acceptor(config)?;
+        let named = |error: TlsError| match error.path().and_then(|path| config.key_of(path)) {
+            Some(key) => TlsError::Named { key, error: Box::new(error) },
+            None => error,
+        };
+        let loaded = tls::acceptor(config).map_err(named)?;
         if loaded.made_now {
             files = look_at_all();
         }

@@ -7,6 +7,7 @@ mod certificate;
 mod development;
 mod names;
 mod pair;
+mod words;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -21,6 +22,7 @@ pub use anyone::Anyone;
 pub use certificate::Certificate;
 pub use development::{CERTIFICATE_FILE, KEY_FILE};
 pub use pair::TlsError;
+pub use words::in_words;
 
 use crate::config::TlsConfig;
 use names::ByName;
@@ -84,7 +86,8 @@ pub fn acceptor(config: &TlsConfig) -> Result<Loaded, TlsError> {
     let server_config = Arc::new(server_config(by_name, &config.client_ca)?);
     let certificates: Vec<_> = pairs.iter().map(|pair| pair.certificate(now)).collect();
     let troubles = certificates.iter().filter_map(|certificate| certificate.trouble.clone());
-    let warnings = troubles.chain(overlaps).collect();
+    let doubts = certificates.iter().filter_map(|certificate| certificate.doubt.clone());
+    let warnings = troubles.chain(doubts).chain(overlaps).collect();
     Ok(Loaded { server_config, certificates, made_now, warnings })
 }
 

@@ -304,9 +304,14 @@ fn certificates_are_verified() {
             let strange = other_kept.certificate_file().display().to_string();
             let readme = shipped("README.md").display().to_string();
             let cases: &[(&str, &[&str], i32, &str)] = &[
-                (&url, &[], 77, "UnknownIssuer"),
+                (&url, &[], 77, "signed by nobody who is trusted here (--cafile"),
                 (&url, &["--cafile", &strange], 77, "not trusted"),
-                (&address, &[&trust[0], &trust[1]], 77, "not trusted"),
+                (
+                    &address,
+                    &[&trust[0], &trust[1]],
+                    77,
+                    "it is not for 127.0.0.1, but for: localhost\n",
+                ),
                 (&url, &["--insecure"], 0, "is not verified"),
                 (&url, &["--cafile", &readme], 64, "no certificate"),
                 (&url, &["--cafile", &other], 64, "No such file"),

@@ -199,8 +199,8 @@ fn a_mistake_with_certificates_is_a_message_that_names_the_file() {
         directory.write("exposed.pem", &fs::read_to_string(one.key_file()).expect("a key"));
     fs::set_permissions(&exposed, fs::Permissions::from_mode(0o644)).expect("our own file");
     let cases = [
-        ("no such certificate", missing.clone(), one.key_file(), "missing.pem"),
-        ("no such key", one.certificate_file(), missing, "missing.pem"),
+        ("no such certificate", missing.clone(), one.key_file(), "tls.certificate: cannot read "),
+        ("no such key", one.certificate_file(), missing, "tls.key: cannot read "),
         ("no certificate in it", garbage.clone(), one.key_file(), "garbage.pem"),
         ("no key in it", one.certificate_file(), garbage, "garbage.pem"),
         ("the key of another", one.certificate_file(), other.key_file(), "key.pem"),

@@ -95,6 +95,18 @@ pub fn is_plain(error: &io::Error) -> bool {
     matches!(reason(error), Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)))
 }
 
+/// What is wrong with the handshake; with a certificate that is just not known, what to do about it.
+pub fn in_words(error: &io::Error) -> String {
+    use rustls::{CertificateError::UnknownIssuer, Error::InvalidCertificate};
+    match reason(error) {
+        Some(error @ InvalidCertificate(UnknownIssuer)) => {
+            format!("{} (--cafile names those who are)", tls::in_words(error))
+        }
+        Some(error) => tls::in_words(error),
+        None => error.to_string(),
+    }
+}
+
 fn reason(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref().and_then(|inner| inner.downcast_ref())
 }

@@ -42,6 +42,25 @@ impl TlsConfig {
         let more = self.more.iter().map(|pair| (&*pair.certificate, &*pair.key));
         std::iter::once((&*self.certificate, &*self.key)).chain(more).collect()
     }
+
+    /// The key that names this file, with its table: `tls.key`, `tls.more.0.certificate`.
+    pub fn key_of(&self, file: &Path) -> Option<String> {
+        if file == self.client_ca {
+            return Some("tls.client_ca".to_owned());
+        }
+        self.own_files().into_iter().enumerate().find_map(|(index, (certificate, key))| {
+            let name = match file {
+                file if file == certificate => "certificate",
+                file if file == key => "key",
+                _ => return None,
+            };
+            // The first pair has keys of its own.
+            Some(match index.checked_sub(1) {
+                None => format!("tls.{name}"),
+                Some(index) => format!("tls.more.{index}.{name}"),
+            })
+        })
+    }
 }
 
 impl Default for TlsConfig {

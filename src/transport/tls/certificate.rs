@@ -20,6 +20,8 @@ pub struct Certificate {
     pub not_after: u64,
     /// Why clients would refuse it today, if they would.
     pub trouble: Option<String>,
+    /// Why some clients would refuse it on any day.
+    pub doubt: Option<String>,
 }
 
 impl Certificate {

@@ -16,6 +16,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
 
 use super::certificate::Certificate;
+use super::words::{doubt, in_words};
 use crate::watch::open;
 
 /// A chain of certificates takes some 10 KiB; more than this is another file named by mistake.
@@ -42,10 +43,10 @@ pub enum TlsError {
     #[error("no private key in {path}: {cure}")]
     NoKey { path: PathBuf, cure: String },
     /// A certificate that rustls cannot use.
-    #[error("the certificate in {path} is not usable: {error}")]
+    #[error("the certificate in {path} is not usable: {}", in_words(error))]
     BadCertificate { path: PathBuf, error: Error },
     /// A key that rustls cannot use.
-    #[error("the private key in {path} is not usable: {error}")]
+    #[error("the private key in {path} is not usable: {}", in_words(error))]
     BadKey { path: PathBuf, error: Error },
     /// Certificate and key are not of one pair.
     #[error(
@@ -53,6 +54,9 @@ pub enum TlsError {
          files of one pair, and put the server's own certificate before its chain"
     )]
     Mismatch { certificate: PathBuf, key: PathBuf },
+    /// One of these, about a file that this key of relay.toml names.
+    #[error("{key}: {error}")]
+    Named { key: String, error: Box<TlsError> },
     /// A new one that is no better than the one that is served.
     #[error("{0}")]
     OutOfDate(String),
@@ -78,6 +82,7 @@ impl TlsError {
             | TlsError::NoKey { path, .. }
             | TlsError::BadCertificate { path, .. }
             | TlsError::BadKey { path, .. } => Some(path),
+            TlsError::Named { error, .. } => error.path(),
             TlsError::Mismatch { .. }
             | TlsError::OutOfDate(_)
             | TlsError::Development { .. }
@@ -162,6 +167,9 @@ impl Pair {
             names: self.names(),
             not_after: self.not_after(),
             trouble: self.trouble(now),
+            doubt: self.verify(now).as_ref().and_then(doubt).map(|what| {
+                format!("the certificate in {} {what}", self.certificate_file.display())
+            }),
         }
     }
 

@@ -105,6 +105,38 @@ fn a_certificate_out_of_its_dates_is_a_warning() {
     }
 }
 
+/// Of version 1, as `openssl x509 -req` makes them without extensions.
+const OF_VERSION_1: &str = "-----BEGIN CERTIFICATE-----\n\
+MIIBJTCBywIUIdrIt2mMQKFUwW/EoIXQIJXut8swCgYIKoZIzj0EAwIwFDESMBAG\n\
+A1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyNjA1MTYyNVoYDzIxMjYxMTAyMDUxNjI1\n\
+WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC\n\
+AAStZcCGkc3Ref9IOd5utUS56H+xQdOwgcokZzT0LUDIg3zIfFOwyVoO+HpXhJUU\n\
+NQPRNDIjcORvaSfkqxk+76FYMAoGCCqGSM49BAMCA0kAMEYCIQDx0Dxhn4YnCJlm\n\
+P+lUIEhWHwsHu3eN5angOCvM29Y8HgIhANfpbOdfZF+OdoAsvu8J3cn4PbtW2jIc\n\
+kBxyf+ec0VIU\n\
+-----END CERTIFICATE-----";
+
+/// What openssl makes by itself, and rustls knows only by the name of a variant.
+#[test]
+fn what_is_wrong_with_a_certificate_is_told_in_words_and_with_its_cure() {
+    let directory = Directory::new();
+    let key = KeyPair::generate().expect("random numbers");
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = params.self_signed(&key).expect("signed").pem();
+    let key = directory.write("k.pem", &key.serialize_pem(), 0o600);
+    let old = directory.write("old.pem", OF_VERSION_1, 0o644);
+    let error = load(&old, &key).expect_err("not usable").to_string();
+    assert!(error.contains("old.pem is not usable: it is of an old version of X.509"), "{error}");
+    assert!(error.contains("openssl req -x509") && !error.contains("Unsupported"), "{error}");
+    // This one can be served, and some clients take it.
+    let authority = directory.write("ca.pem", &authority, 0o644);
+    let warnings = load(&authority, &key).expect("usable").warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let told = "ca.pem is an authority's (CA:TRUE), which a server may not show as its own";
+    assert!(warnings[0].contains(told) && warnings[0].contains("CA:FALSE"), "{warnings:?}");
+}
+
 #[test]
 fn each_mistake_names_its_file_and_cure() {
     let directory = Directory::new();
