@@ -132,27 +132,36 @@ impl Certificates {
             Watch::start("tls-watch", self.0.watched.clone(), notice).inspect_err(|error| {
                 tracing::warn!("changes of the certificates go unnoticed, but for HUP: {error:#}");
             });
-        let mut warned = HashMap::new();
+        let (mut warned, mut refused) = (HashMap::new(), false);
         loop {
             self.warn_of_expiry(&mut warned);
             if timeout(DATES, self.0.changed.notified()).await.is_ok() {
-                self.renew(&config).await;
+                let renewed = self.renew(&config).await;
+                if renewed && std::mem::take(&mut refused) {
+                    tracing::info!("the certificate on disk is the one that serves again");
+                }
+                refused |= !renewed;
             }
         }
     }
 
-    async fn renew(&self, config: &watch::Receiver<Arc<Config>>) {
+    /// Whether what is on disk is what is served now.
+    async fn renew(&self, config: &watch::Receiver<Arc<Config>>) -> bool {
         let since = Instant::now();
         loop {
             let tls = config.borrow().tls.clone();
             match Read::from(&tls).and_then(|read| self.refuse_worse(read)) {
-                Ok(read) => return self.adopt(read),
+                Ok(read) => {
+                    self.adopt(read);
+                    return true;
+                }
                 Err(_) if since.elapsed() < PATIENCE => {
                     // Whether it is a change or not.
                     let _ = timeout(RETRY, self.0.changed.notified()).await;
                 }
                 Err(error) => {
-                    return tracing::error!("serving with the old certificate still: {error}");
+                    tracing::error!("serving with the old certificate still: {error}");
+                    return false;
                 }
             }
         }

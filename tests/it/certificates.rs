@@ -172,6 +172,10 @@ fn a_bad_certificate_never_replaces_a_good_one() {
         let log = relay.process.log_until(from, "serving with the old certificate still").await;
         assert!(log.contains("k.pem does not belong to the first certificate in"), "{log}");
         assert!(relay.serves(&first).await);
+        // What was said to be wrong is said to be mended, though nothing else is served.
+        let from = relay.process.log_lines();
+        fs::write(relay.process.file("c.pem"), &first.certificate).expect("written");
+        relay.process.log_until(from, "on disk is the one that serves again").await;
         // By HUP, at once.
         fs::write(relay.process.file("c.pem"), "no PEM").expect("written");
         let log = relay.hup("reload rejected").await;
