@@ -55,7 +55,6 @@ impl Server {
     /// The first thing that is wrong; nothing is left running then.
     pub async fn bind(config: Config) -> Result<Server, StartError> {
         raise_descriptor_limit(&config)?;
-        let certificates = read_certificates(&config)?.map(Certificates::new);
         let listeners = bind_all(&config.listen)?;
         let health = bind_health(&config).await?;
         let count = worker_count(config.workers);
@@ -63,6 +62,8 @@ impl Server {
         let (inboxes, outlets): (Vec<_>, Vec<_>) =
             (0..count).map(|_| mpsc::channel(INBOX_HAND_OVERS)).unzip();
         let script = Script::start(terms(&config.borrow()), inboxes).map_err(StartError::Script)?;
+        // They may have to be made, which a start that fails leaves no trace of: so late.
+        let certificates = read_certificates(&config.borrow())?.map(Certificates::new);
 
         let issuer = Arc::new(Issuer::new().map_err(StartError::System)?);
         let (orders, order) = watch::channel(Order::Run);

@@ -158,6 +158,15 @@ fn a_bad_script_exits_65_with_file_and_line() {
     expect_mistake(Process::start(&flags, &[]), 65, &["missing.lua"]);
 }
 
+/// As in any directory where somebody tries the command.
+#[test]
+fn a_start_that_fails_makes_no_certificate() {
+    let mut process = Process::start(&[], &[]);
+    assert_eq!(process.exit_code(), Some(65));
+    assert!(!process.file("certs").exists());
+    expect_mistake(process, 65, &["scripts/opcodes.lua"]);
+}
+
 #[test]
 fn a_busy_port_exits_69_and_is_named() {
     let busy = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -176,10 +185,12 @@ fn a_mistake_with_certificates_exits_64() {
             "tls.certificate=c.pem",
             "--set",
             "tls.key=k.pem",
+            "--script",
+            "my.lua",
         ],
-        &[("c.pem", "nothing"), ("k.pem", "nothing"), ("scripts.lua", "")],
+        &[("c.pem", "nothing"), ("k.pem", "nothing"), ("my.lua", "function on.default() end")],
     );
-    expect_mistake(process, 64, &["c.pem"]);
+    expect_mistake(process, 64, &["tls.certificate: ", "c.pem"]);
 }
 
 #[test]
@@ -208,7 +219,10 @@ fn ends_well_on(signal: &str) {
     assert_eq!(code, Some(0), "expected a good end: {stderr}");
     assert_eq!(stdout.lines().count(), 1, "expected no more on standard output: {stdout}");
     assert!(!stderr.contains("panicked") && !stderr.contains("backtrace"), "{stderr}");
-    assert!(stderr.contains("drained closed=2 left=0 cut=0"), "expected a verdict: {stderr}");
+    assert!(
+        stderr.contains("drained closed=2 left=0 cut=0"),
+        "expected a verdict: {stderr}"
+    );
 }
 
 #[test]
