@@ -69,6 +69,11 @@ impl Write for Log {
     }
 }
 
+/// A time as the log has it: a number in one unit, for the programs that read it.
+pub fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Waits until what was logged is written, but not longer than this. For the end of the process.
 pub fn flush(at_most: Duration) {
     if let Some(held) = OPENED.get() {

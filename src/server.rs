@@ -20,6 +20,7 @@ use crate::admission::Admission;
 use crate::config::{Config, ConfigError, Listening};
 use crate::connection::Door;
 use crate::listener::{self, Listener, Reception};
+use crate::log::millis;
 use crate::script::Script;
 use crate::session::Issuer;
 use crate::waiting::Waiting;
@@ -166,7 +167,7 @@ impl Server {
         }
         // The accepting has been dropped with its sockets: nobody gets in any more.
         let timeout = self.config.borrow().drain.timeout;
-        tracing::info!(?timeout, "draining");
+        tracing::info!(timeout_ms = millis(timeout), "draining");
         self.script.drain();
         supervisor::stopping(timeout);
         let mut crew = Crew::new(self.orders, self.ended, self.workers.len());

@@ -12,13 +12,18 @@ use super::queue::{Queue, Request};
 use super::source::Source;
 use super::terms::Terms;
 use super::testing;
+use crate::log::millis;
 
 /// Starts the tests and returns at once. Their end comes as [`Request::Rehearsed`], whatever it is,
 /// unless one hangs.
 pub fn rehearse(source: Source, mut terms: Terms, reload: Reload, queue: Queue) {
     // What hangs in a test holds up this reload and nobody else.
     terms.budgets.stuck = Arc::new(|stuck: &Stuck| {
-        tracing::error!(what = stuck.what, since = ?stuck.since, "a test of the script hangs, nothing reloaded");
+        tracing::error!(
+            what = stuck.what,
+            since_ms = millis(stuck.since),
+            "a test of the script hangs, nothing reloaded"
+        );
     });
     let (back, script) = (queue.clone(), source.clone());
     let (hand, handed) = sync_channel::<(Source, Reload)>(1);

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::connection::Partings;
+use crate::log::millis;
 use crate::script::Script;
 use crate::worker::{Ended, Order};
 
@@ -41,10 +42,11 @@ impl Crew {
         self.orders.send_replace(Order::Stop);
         // Those that stop only now say what they leave behind.
         let _ = timeout_at(end, self.all_ended()).await;
-        let (took, Partings { closed, left, cut }) = (begun.elapsed(), self.partings);
+        let Partings { closed, left, cut } = self.partings;
+        let took_ms = millis(begun.elapsed());
         match in_time && cut == 0 {
-            true => tracing::info!(closed, left, cut, ?took, "drained"),
-            false => tracing::warn!(closed, left, cut, ?took, "drained, but not all in time"),
+            true => tracing::info!(closed, left, cut, took_ms, "drained"),
+            false => tracing::warn!(closed, left, cut, took_ms, "drained, but not all in time"),
         }
         end.min(Instant::now() + STOP_GRACE)
     }

@@ -220,7 +220,7 @@ fn ends_well_on(signal: &str) {
     assert_eq!(stdout.lines().count(), 1, "expected no more on standard output: {stdout}");
     assert!(!stderr.contains("panicked") && !stderr.contains("backtrace"), "{stderr}");
     assert!(
-        stderr.contains("drained closed=2 left=0 cut=0"),
+        stderr.contains("drained closed=2 left=0 cut=0 took_ms="),
         "expected a verdict: {stderr}"
     );
 }

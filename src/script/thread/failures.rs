@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::ScriptThread;
+use crate::log::millis;
 use crate::script::budget::Kill;
 use crate::script::fault::HandlerError;
 use crate::script::repeats::Telling;
@@ -73,8 +74,9 @@ impl ScriptThread {
         let generation = self.engine.generation();
         let key = format!("generation {generation}, {what:?}");
         if let Telling::First(_) = self.slow.note(&key, Instant::now(), String::new) {
-            let budget = self.loader.budget.limits.call_timeout;
-            tracing::warn!(opcode = ?what, generation, ?took, ?budget, "slow handler");
+            let (took_ms, budget_ms) =
+                (millis(took), millis(self.loader.budget.limits.call_timeout));
+            tracing::warn!(opcode = ?what, generation, took_ms, budget_ms, "slow handler");
         }
     }
 }

@@ -306,7 +306,7 @@ fn a_slow_call_is_one_warning() {
         }
     });
     assert_eq!(log.matches("slow handler").count(), 1, "{log}");
-    assert!(log.contains(r#"opcode="x" generation=1 took="#), "{log}");
+    assert!(log.contains(r#"opcode="x" generation=1 took_ms="#), "{log}");
 }
 
 #[test]
