@@ -9,6 +9,7 @@ pub mod message;
 pub mod panics;
 pub mod rate;
 pub mod session;
+pub mod threads;
 pub mod waiting;
 pub mod watch;
 

@@ -17,6 +17,7 @@ use relay::log::Log;
 use relay::server::control::Control;
 use relay::server::reload::Reloader;
 use relay::server::{Server, StartError, supervisor};
+use relay::threads::NoThread;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -91,7 +92,7 @@ fn execute() -> ExitCode {
     }
     let log_level = match start_log(&config.log) {
         Ok(log_level) => log_level,
-        Err(error) => return fail(EXIT_SYSTEM, &format!("no thread for the log: {error}")),
+        Err(error) => return fail(EXIT_SYSTEM, &NoThread::to("the log")(error)),
     };
     relay::panics::log();
     run(serve(config, sources, log_level))
@@ -115,7 +116,7 @@ fn test(args: &TestArgs, config: &Config) -> Ending {
     // What the script logs and the tests print, without the relay's own life.
     let level = "error,relay::script=info,relay::script::thread=error".to_owned();
     if let Err(error) = start_log(&LogConfig { level, ..config.log.clone() }) {
-        return Ending::refused(EXIT_SYSTEM, format!("no thread for the log: {error}"));
+        return Ending::refused(EXIT_SYSTEM, NoThread::to("the log")(error).to_string());
     }
     cli::test(args, config, io::IsTerminal::is_terminal(&io::stdout()))
 }
@@ -168,21 +169,22 @@ async fn serve(config: Config, sources: Sources, log_level: LogLevel) -> ExitCod
 fn announce(server: &Server) {
     let listening = server.listeners().iter().map(|at| format!("listening on {at}\n"));
     let health = server.health_addr().map(|addr| format!("health on http://{addr}\n"));
-    drop(say(io::stdout(), listening.chain(health).collect()));
+    if let Err(error) = say(io::stdout(), listening.chain(health).collect()) {
+        tracing::warn!("it is not printed what is listened on: {error}");
+    }
 }
 
 /// Says it from a thread of its own, because whoever reads may take its time. That it is said can be
 /// waited for.
-fn say(mut out: impl Write + Send + 'static, text: String) -> Receiver<()> {
+fn say(mut out: impl Write + Send + 'static, text: String) -> Result<Receiver<()>, NoThread> {
     let (tell, said) = sync_channel(1);
     let speaker = thread::Builder::new().name("speaker".to_owned());
-    // Whoever started the relay may have closed its output, and without a thread nothing is said:
-    // it serves all the same.
-    let _ = speaker.spawn(move || {
+    let speaks = speaker.spawn(move || {
+        // Whoever started the relay may have closed its output: it serves all the same.
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         let _ = tell.send(());
     });
-    said
+    speaks.map(|_| said).map_err(NoThread::to("standard output"))
 }
 
 /// HUP: config, certificates and script are read again. The log tells the outcome.
@@ -294,6 +296,11 @@ fn exit_code(error: &StartError) -> u8 {
 /// One readable message for the operator, never a backtrace.
 fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
     relay::log::flush(LAST_WORDS);
-    let _ = say(io::stderr(), format!("relay: {error}\n")).recv_timeout(LAST_WORDS);
+    let text = format!("relay: {error}\n");
+    match say(io::stderr(), text.clone()) {
+        Ok(said) => drop(said.recv_timeout(LAST_WORDS)),
+        // That may be what it ends for: said all the same, though it waits for who reads.
+        Err(_) => drop(io::stderr().write_all(text.as_bytes())),
+    }
     ExitCode::from(code)
 }

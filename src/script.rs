@@ -60,6 +60,7 @@ pub use {
 };
 
 use crate::hub::Delivery;
+use crate::threads::NoThread;
 use crate::watch::{Watch, Watched};
 
 /// A running script. Dropping it stops it.
@@ -208,7 +209,7 @@ fn spawn(setup: Setup, queue: Queue) -> Result<(JoinHandle<()>, Arc<Mutex<Status
     let thread = std::thread::Builder::new()
         .name("script".to_owned())
         .spawn(run)
-        .map_err(|error| Fault::new(format!("no thread for the script: {error}")))?;
+        .map_err(NoThread::to("the script"))?;
     match told.recv() {
         Ok(Ok(status)) => Ok((thread, status)),
         Ok(Err(error)) => Err(error),

@@ -62,7 +62,7 @@ impl Server {
         let config = watch::Sender::new(Arc::new(config));
         let (inboxes, outlets): (Vec<_>, Vec<_>) =
             (0..count).map(|_| mpsc::channel(INBOX_HAND_OVERS)).unzip();
-        let script = Script::start(terms(&config.borrow()), inboxes).map_err(StartError::Script)?;
+        let script = Script::start(terms(&config.borrow()), inboxes)?;
         // They may have to be made, which a start that fails leaves no trace of: so late.
         let certificates = read_certificates(&config.borrow())?.map(Certificates::new);
 

@@ -11,10 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+
+use crate::threads::NoThread;
 
 /// A file larger than this is none that relay reads. Reading stops here.
 pub const FILE_BYTES_MAX: usize = 1024 * 1024;
@@ -100,6 +103,10 @@ impl Watch {
         changed: impl Fn() + Send + 'static,
         look_again: Duration,
     ) -> anyhow::Result<Watch> {
+        // Without a thread of its own, notify panics, and again when it is dropped for that, which ends
+        // the process. So whether there is one is seen before.
+        let probe = thread::Builder::new().name(name.to_owned()).spawn(|| {});
+        let _ = probe.map_err(NoThread::to("watching files"))?.join();
         let (wake, events) = sync_channel(1);
         let woken = wake.clone();
         // Full is fine: a wake-up that is still to come looks at everything.
@@ -124,10 +131,10 @@ impl Watch {
                 .with_context(|| format!("watching {}", directory.display()))?;
         }
         eye.watched.lock().wake = Some(wake.clone());
-        std::thread::Builder::new()
+        thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || eye.watch(&events, changed))
-            .context("the thread that watches files")?;
+            .map_err(NoThread::to("watching files"))?;
         Ok(Watch { wake, stop })
     }
 }

@@ -26,6 +26,7 @@ use crate::connection::{self, Door, Home, Partings};
 use crate::hub::Delivery;
 use crate::script::{Intake, Queue};
 use crate::session::Issuer;
+use crate::threads::NoThread;
 use crate::waiting::Waiting;
 use inbox::Inbox;
 pub use pulse::Pulse;
@@ -122,7 +123,9 @@ pub fn start(index: u16, plan: Plan, inbox: mpsc::Receiver<Vec<Delivery>>) -> io
         if let Some(runtime) = runtime {
             end.partings = Some(runtime.block_on(run(index, plan, accepted, inbox)));
         }
-    })?;
+    });
+    let thread =
+        thread.map_err(NoThread::to(format!("worker {index}"))).map_err(io::Error::other)?;
     started.recv().map_err(io::Error::other)??;
     Ok(Worker { arrivals, thread })
 }

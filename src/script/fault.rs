@@ -7,6 +7,7 @@ use mlua::Function;
 
 use super::budget::{Failed, Kill};
 use super::source::Source;
+use crate::threads::NoThread;
 
 /// Longest message kept: a script may raise an error with anything a peer sent in it.
 const MESSAGE_CHARS_MAX: usize = 1_000;
@@ -35,6 +36,8 @@ pub struct Fault {
     frames: Vec<String>,
     /// What ended the call, if it did not end by itself.
     kill: Option<Kill>,
+    /// It is not the script's: the system gave no thread.
+    of_system: bool,
 }
 
 impl Fault {
@@ -46,6 +49,7 @@ impl Fault {
             excerpt: None,
             frames: Vec::new(),
             kill: None,
+            of_system: false,
         }
     }
 
@@ -209,6 +213,19 @@ impl HandlerError {
     /// A script is refused because of this test.
     pub fn in_test(self, name: &str) -> Fault {
         self.0.in_test(name)
+    }
+}
+
+impl LoadError {
+    /// Whether it is not the script's: the system gave no thread.
+    pub fn is_of_system(&self) -> bool {
+        self.0.of_system
+    }
+}
+
+impl From<NoThread> for LoadError {
+    fn from(error: NoThread) -> LoadError {
+        LoadError(Fault { of_system: true, ..Fault::new(error.to_string()) })
     }
 }
 

@@ -13,6 +13,7 @@ use super::source::Source;
 use super::terms::Terms;
 use super::testing;
 use crate::log::millis;
+use crate::threads::NoThread;
 
 /// Starts the tests and returns at once. Their end comes as [`Request::Rehearsed`], whatever it is,
 /// unless one hangs.
@@ -35,7 +36,7 @@ pub fn rehearse(source: Source, mut terms: Terms, reload: Reload, queue: Queue) 
     let result = match std::thread::Builder::new().name("script-test".to_owned()).spawn(run) {
         // It waits for exactly this.
         Ok(_) => return drop(hand.send((source, reload))),
-        Err(error) => Err(Fault::new(format!("no thread for the tests: {error}")).into()),
+        Err(error) => Err(NoThread::to("the tests")(error).into()),
     };
     queue.request(Request::Rehearsed { source, result, reload });
 }

@@ -23,6 +23,7 @@ use super::terms::Terms;
 use super::value::{Json, type_name};
 use super::{api, sandbox};
 use crate::hub::Hub;
+use crate::threads::NoThread;
 use room::Room;
 
 /// How the name of a file with tests ends.
@@ -149,8 +150,7 @@ impl Tests {
         let json = Json::new(&lua).map_err(fault)?;
         // Nobody is in this hub: of the host objects a test only gets JSON.
         let hub = Rc::new(RefCell::new(Hub::new(0, terms.hub)));
-        let budget = Budget::new(terms.budgets.clone())
-            .map_err(|error| Fault::new(format!("no thread for the watchdog: {error}")))?;
+        let budget = Budget::new(terms.budgets.clone()).map_err(NoThread::to("the watchdog"))?;
         let clock = Clock::default();
         let host = Rc::new(Host::new(0, json.clone(), source.clone(), hub, budget, clock));
         api::install_json(&lua, &host).map_err(fault)?;

@@ -64,7 +64,8 @@ impl Crew {
 /// Waits for the threads, but not for one that hangs: the end of the process takes it along.
 pub async fn join(script: Script, workers: Vec<JoinHandle<()>>, until: Instant) {
     let (tell_joined, joined) = oneshot::channel();
-    thread::spawn(move || {
+    let join = thread::Builder::new().name("join".to_owned());
+    let joining = join.spawn(move || {
         for worker in workers {
             if worker.join().is_err() {
                 tracing::error!("a worker panicked");
@@ -74,6 +75,10 @@ pub async fn join(script: Script, workers: Vec<JoinHandle<()>>, until: Instant) 
         // Nobody listens where the wait is over.
         let _ = tell_joined.send(());
     });
+    if joining.is_err() {
+        // Dropped with what the thread was to do, the script has been waited for.
+        return;
+    }
     if timeout_at(until, joined).await.is_err() {
         tracing::warn!("a handler of the script does not return: left behind");
     }

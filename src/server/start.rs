@@ -32,8 +32,17 @@ pub enum StartError {
          files: raise the limit (ulimit -n, LimitNOFILE=) or lower limits.connections_max"
     )]
     Descriptors { connections: usize, descriptors: u64 },
-    #[error("the system gives no thread, random numbers or event queue: {0}")]
+    #[error("the system does not give what a relay needs: {0:#}")]
     System(anyhow::Error),
+}
+
+impl From<LoadError> for StartError {
+    fn from(error: LoadError) -> StartError {
+        match error.is_of_system() {
+            true => StartError::System(error.into()),
+            false => StartError::Script(error),
+        }
+    }
 }
 
 /// What the config says to the script, in the relay and in its tests.

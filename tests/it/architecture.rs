@@ -13,8 +13,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "words",
         &[
-            "config", "headers", "log", "message", "panics", "rate", "session", "waiting", "close",
-            "metrics", "watch",
+            "config", "headers", "log", "message", "panics", "rate", "session", "threads",
+            "waiting", "close", "metrics", "watch",
         ],
     ),
     ("wire", &["transport", "frame", "outbound"]),

@@ -39,6 +39,7 @@ mod service;
 mod silence;
 mod slow_consumers;
 mod sniff;
+mod threads;
 mod tls;
 mod unfinished;
 mod websocket;

@@ -204,6 +204,22 @@ impl Process {
         }
     }
 
+    /// Waits until it has ended, or has said one of these where it prints or logs; whether it has ended.
+    pub fn ends_or_says(&mut self, said: &[&str]) -> bool {
+        let since = Instant::now();
+        loop {
+            if self.child.try_wait().expect("our own child").is_some() {
+                return true;
+            }
+            let told = self.stdout.text_from(0) + &self.stderr.text_from(0);
+            if said.iter().any(|said| told.contains(said)) {
+                return false;
+            }
+            assert!(since.elapsed() < DEADLINE, "expected an end, or one of {said:?}: {told}");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// Everything it wrote, once it has ended.
     pub fn output(mut self) -> (Option<i32>, String, String) {
         let code = self.exit_code();

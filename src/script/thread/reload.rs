@@ -12,11 +12,12 @@ use crate::hub::Hub;
 use crate::script::budget::Budget;
 use crate::script::clock::Clock;
 use crate::script::engine::Engine;
-use crate::script::fault::{Fault, HandlerError, LoadError};
+use crate::script::fault::{HandlerError, LoadError};
 use crate::script::outcome::{Asked, Outcome, Reload};
 use crate::script::source::Source;
 use crate::script::strikes::Strikes;
 use crate::script::terms::Terms;
+use crate::threads::NoThread;
 use crate::watch::LookedAt;
 
 /// What every generation is loaded with.
@@ -47,8 +48,7 @@ impl Rejection {
 
 impl Loader {
     pub fn new(terms: &Terms, hub: Rc<RefCell<Hub>>, clock: Clock) -> Result<Loader, LoadError> {
-        let budget = Budget::new(terms.budgets.clone())
-            .map_err(|error| Fault::new(format!("no thread for the watchdog: {error}")))?;
+        let budget = Budget::new(terms.budgets.clone()).map_err(NoThread::to("the watchdog"))?;
         Ok(Loader { hub, settings: terms.script.settings.clone(), budget, clock })
     }
 
