@@ -32,13 +32,13 @@ pub use delivery::{Delivery, Payload};
 pub use link::Link;
 use names::Names;
 pub use reply::ErrorReply;
+pub use requests::RegisterError;
 pub use rooms::JoinError;
 use rooms::Rooms;
 pub use shard::Shard;
 use transaction::Action;
 pub use turn::TURN_BYTES;
 
-use crate::close::CloseReason;
 use crate::session::{ClientInfo, ClientKind, SessionId};
 use crate::store::Store;
 
@@ -82,34 +82,6 @@ pub enum Address<'a> {
     Uuid(&'a str),
     /// The backend of this name.
     Ident(&'a str),
-}
-
-/// Why a client was not registered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RegisterError {
-    /// Another client holds the name.
-    Taken,
-    /// Another client holds the name and is asked whether it is alive; the hub decides by that.
-    Pending,
-    /// Empty or longer than `limits.name_bytes_max`.
-    Invalid,
-    /// Backends are not addressed by uuid.
-    Backend,
-    /// The connection is closing.
-    Closing,
-}
-
-impl RegisterError {
-    /// The error code that the script and, by the default script, the client see.
-    pub fn code(self) -> &'static str {
-        match self {
-            RegisterError::Taken => "uuid_taken",
-            RegisterError::Pending => "pending",
-            RegisterError::Invalid => "uuid_invalid",
-            RegisterError::Backend => "not_a_web_client",
-            RegisterError::Closing => "closing",
-        }
-    }
 }
 
 impl Hub {
@@ -250,105 +222,6 @@ impl Hub {
     /// How many clients of any kind are connected.
     pub fn connected(&self) -> usize {
         self.connected
-    }
-
-    // What a handler asks for.
-
-    /// The values of the script. They are kept here because a handler that fails has changed neither
-    /// the one nor the other.
-    pub fn store(&mut self) -> &mut Store {
-        &mut self.store
-    }
-
-    /// Starts a handler's doing.
-    pub fn begin(&mut self) {
-        self.actions.clear();
-        self.store.begin();
-    }
-
-    /// Registers a web client under a uuid, in place of the one it had. First claim wins. `reference`
-    /// is what the `error` refers to that the client is sent if its claim has to wait and fails.
-    pub fn register(
-        &mut self,
-        client: &Rc<Client>,
-        uuid: &str,
-        reference: Option<&str>,
-    ) -> Result<(), RegisterError> {
-        if !client.is_present() {
-            return Err(RegisterError::Closing);
-        }
-        if client.info.kind != ClientKind::Web {
-            return Err(RegisterError::Backend);
-        }
-        if uuid.is_empty() || uuid.len() > self.limits.name_bytes_max {
-            return Err(RegisterError::Invalid);
-        }
-        let id = client.id();
-        let uuid = match &client.info.issued_uuid {
-            issued if uuid == &**issued => Arc::clone(issued),
-            _ => Arc::from(uuid),
-        };
-        if let Some(owner) = self.uuids.holder(&uuid).filter(|owner| *owner != id) {
-            return Err(self.contest(client, uuid, owner, reference));
-        }
-        self.uuids.claim(&uuid, id);
-        let before = client.uuid.replace(Some(Arc::clone(&uuid)));
-        match &before {
-            Some(before) if *before != uuid => self.release_chosen(client, before),
-            Some(_) => {}
-            None => self.registered[usize::from(id.worker)] += 1,
-        }
-        self.actions.push(Action::Register { client: Rc::clone(client), uuid, before });
-        Ok(())
-    }
-
-    /// Releases a uuid the client is no longer registered under; the issued one stays its own.
-    fn release_chosen(&mut self, client: &Client, uuid: &str) {
-        if uuid != &*client.info.issued_uuid {
-            self.uuids.release(uuid, client.id());
-        }
-    }
-
-    /// Sends to one client; `false` where it is closing or gone.
-    pub fn send(&mut self, to: &Rc<Client>, text: Payload) -> bool {
-        let connected = to.is_connected();
-        if connected {
-            self.actions.push(Action::Send { to: Rc::clone(to), text });
-        }
-        connected
-    }
-
-    /// Sends to the client of that name; `false` where nobody has it.
-    pub fn deliver(&mut self, name: Address<'_>, text: Payload) -> bool {
-        match self.find(name).cloned() {
-            Some(client) => self.send(&client, text),
-            None => false,
-        }
-    }
-
-    /// Sends to all registered web clients but one; returns to how many.
-    pub fn broadcast(&mut self, text: Payload, except: Option<&Rc<Client>>) -> usize {
-        // One that has left is not counted any more, but still hears what is decided before its end.
-        let excepted = except.filter(|c| c.is_registered() && c.is_connected());
-        let receivers = self.registered() - usize::from(excepted.is_some_and(|c| c.is_present()));
-        self.actions.push(Action::Broadcast { text, except: excepted.map(|client| client.id()) });
-        receivers
-    }
-
-    /// Closes a connection after what it was sent before. Its names are free from now on.
-    pub fn close(&mut self, client: &Rc<Client>, reason: CloseReason) {
-        if client.is_connected() {
-            let before = client.standing.replace(Standing::Closing);
-            if before == Standing::Connected {
-                self.retire(client);
-            }
-            self.actions.push(Action::Close { client: Rc::clone(client), reason, before });
-        }
-    }
-
-    /// How many actions the running handler has asked for.
-    pub fn actions(&self) -> usize {
-        self.actions.len()
     }
 
     // What goes to the workers.

@@ -4,6 +4,7 @@ use std::time::Instant;
 use proptest::prelude::*;
 
 use super::*;
+use crate::close::CloseReason;
 use crate::session::Scheme;
 
 pub(super) fn limits() -> HubLimits {

@@ -27,6 +27,12 @@ pub(super) enum Action {
 }
 
 impl Hub {
+    /// Starts a handler's doing.
+    pub fn begin(&mut self) {
+        self.actions.clear();
+        self.store.begin();
+    }
+
     /// Makes what the handler asked for happen, in the order asked.
     pub fn commit(&mut self) {
         self.store.commit();
