@@ -5,8 +5,10 @@ use crate::hub::Hub;
 use crate::script::stage::{LIMITS, Stage, load};
 
 mod api;
+mod client;
 mod default_script;
 mod faults;
+mod message;
 mod sandbox;
 mod state;
 
