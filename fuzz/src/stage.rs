@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use relay::admission::Admission;
-use relay::config::Config;
+use relay::config::{Config, ListenScheme, Listening};
 use relay::connection::Door;
 use relay::waiting::Waiting;
 use relay::script::{Clock, Queue, ScriptThread, Setup, Source};
@@ -86,6 +86,8 @@ impl Stage {
             .start_paused(true)
             .build_local(LocalOptions::default())
             .expect("a runtime");
+        let listening =
+            Listening { scheme: ListenScheme::Any, addr: ([127, 0, 0, 1], 8083).into() };
         let (arrivals, accepted) = mpsc::channel(1);
         runtime.spawn_local(worker::run(0, plan, accepted, outlet));
         Stage {
@@ -95,7 +97,7 @@ impl Stage {
             script,
             events: VecDeque::new(),
             admission,
-            door: Door { plain: true, tls: Some(tls) },
+            door: Door::new(listening, Some(tls)),
             _orders: orders,
             _configs: configs,
             _ended: ended,
