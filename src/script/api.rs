@@ -1,6 +1,6 @@
 //! Everything a script can see: `client` and `msg` in its handlers, and the table `relay`.
 
-mod client;
+pub mod client;
 mod json;
 mod log;
 mod message;
@@ -55,7 +55,7 @@ pub fn seal(lua: &Lua, name: &'static str, table: Table) -> mlua::Result<Table> 
     let unknown =
         lua.create_function(move |_, (_, field): (Value, Value)| -> mlua::Result<Value> {
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
-            Err(no_such_field(name, &field, &known))
+            Err(unknown_field(name, &field, &known))
         })?;
     let constant =
         lua.create_function(move |_, _: Value| -> mlua::Result<()> { Err(read_only(name)) })?;
@@ -69,14 +69,19 @@ pub fn seal(lua: &Lua, name: &'static str, table: Table) -> mlua::Result<Table> 
     Ok(table)
 }
 
-pub fn no_such_field(object: &str, field: &Value, known: &[&str]) -> mlua::Error {
+pub fn unknown_field(object: &str, field: &Value, known: &[&str]) -> mlua::Error {
     let field = match field {
         Value::String(field) => field.to_string_lossy(),
         Value::Integer(_) | Value::Number(_) => field.to_string().unwrap_or_default(),
         other => type_name(other).to_owned(),
     };
-    let suggestion = did_you_mean(&field, known);
-    mlua::Error::runtime(format!("{object} has no field '{field}'{suggestion}"))
+    mlua::Error::runtime(no_such_field(object, &field, known))
+}
+
+/// What is wrong with a name that an object has not.
+pub fn no_such_field(object: &str, field: &str, known: &[&str]) -> String {
+    let suggestion = did_you_mean(field, known);
+    format!("{object} has no field '{field}'{suggestion}")
 }
 
 fn read_only(object: &str) -> mlua::Error {

@@ -5,6 +5,8 @@ use std::fmt;
 
 use mlua::Function;
 
+use super::api::client::KNOWN;
+use super::api::no_such_field;
 use super::budget::{Failed, Kill};
 use super::source::Source;
 use crate::threads::NoThread;
@@ -272,8 +274,15 @@ fn told(message: &str) -> String {
         .find(|kind| message.strip_prefix(**kind).is_some_and(|rest| rest.starts_with(": 0x")))
     {
         Some(kind) => format!("the error is a {kind}: raise a text, which can be read in the log"),
-        None => message.to_owned(),
+        None => unknown_method(message).unwrap_or_else(|| message.to_owned()),
     }
+}
+
+/// What mlua says of a method that a client has not, in relay's words for such a field. It finds the
+/// methods without asking relay, which is why they are fast.
+fn unknown_method(message: &str) -> Option<String> {
+    let (place, name) = message.split_once("attempt to call an unknown method '")?;
+    Some(format!("{place}{}", no_such_field("client", name.strip_suffix('\'')?, &KNOWN)))
 }
 
 /// A comparison within a guarded `sort` fails in relay's own lines, which mean nothing to anybody.

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use mlua::{Lua, UserDataFields, UserDataMethods, UserDataRegistry, Value};
 
-use super::{no_such_field, optional_text_argument, read_only, text_argument, utf8};
+use super::{optional_text_argument, read_only, text_argument, unknown_field, utf8};
 use crate::close::CloseReason;
 use crate::hub::{ErrorReply, JoinError, RegisterError};
 use crate::script::clients::ClientHandle;
@@ -37,6 +37,8 @@ const CLOSE_TEXT_BYTES_MAX: usize = 123;
 
 pub fn register(lua: &Lua, host: &Rc<Host>) -> mlua::Result<()> {
     lua.register_userdata_type::<ClientHandle>(|registry| {
+        // Else each call looks its method up through a function of Lua, which costs as much as a call.
+        registry.enable_namecall();
         fields(registry);
         methods(registry, host);
         rooms(registry, host);
@@ -46,7 +48,7 @@ pub fn register(lua: &Lua, host: &Rc<Host>) -> mlua::Result<()> {
             Ok(format!("client {} ({})", client.0.id().serial, client.0.info.kind.name()))
         });
         registry.add_meta_method("__index", |_, _, field: Value| -> mlua::Result<Value> {
-            Err(no_such_field("client", &field, &KNOWN))
+            Err(unknown_field("client", &field, &KNOWN))
         });
         registry.add_meta_method("__newindex", |_, _, _: (Value, Value)| -> mlua::Result<()> {
             Err(read_only("client"))

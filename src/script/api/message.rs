@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use mlua::{Function, IntoLua, LightUserData, Lua, Table, Value};
 
-use super::{no_such_field, read_only};
+use super::{read_only, unknown_field};
 use crate::script::host::{Host, MessageHandle};
 use crate::script::value::light_name;
 
@@ -26,7 +26,7 @@ end
 pub fn register(lua: &Lua, host: &Rc<Host>) -> mlua::Result<()> {
     let unknown = lua.create_function(|_, (msg, field): (LightUserData, Value)| {
         let known: &[&str] = if msg.0.is_null() { &[] } else { &KNOWN };
-        Err::<(), _>(no_such_field(light_name(msg), &field, known))
+        Err::<(), _>(unknown_field(light_name(msg), &field, known))
     })?;
     let constant =
         lua.create_function(|_, msg: LightUserData| Err::<(), _>(read_only(light_name(msg))))?;

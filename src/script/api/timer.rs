@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use mlua::{Function, Lua, Table, UserDataFields, UserDataMethods, Value};
 
-use super::{no_such_field, read_only, seconds};
+use super::{read_only, seconds, unknown_field};
 use crate::script::host::{Host, TimerHandle};
 use crate::script::value::type_name;
 
@@ -19,7 +19,7 @@ pub fn install(lua: &Lua, host: &Rc<Host>, relay: &Table) -> mlua::Result<()> {
         registry.add_method("cancel", move |_, timer, ()| of.cancel_timer(*timer));
         registry.add_meta_field("__type", "timer");
         registry.add_meta_method("__index", |_, _, field: Value| -> mlua::Result<Value> {
-            Err(no_such_field("timer", &field, &KNOWN))
+            Err(unknown_field("timer", &field, &KNOWN))
         });
         registry.add_meta_method("__newindex", |_, _, _: (Value, Value)| -> mlua::Result<()> {
             Err(read_only("timer"))

@@ -94,7 +94,7 @@ impl UserData for Fake {
             Ok(())
         });
         methods.add_meta_method("__index", |_, _, field: Value| -> mlua::Result<Value> {
-            Err(api::no_such_field("client", &field, &KNOWN))
+            Err(api::unknown_field("client", &field, &KNOWN))
         });
     }
 }
