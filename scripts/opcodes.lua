@@ -47,5 +47,5 @@ end
 
 -- Anything else goes to all other registered pages.
 function on.default(client, msg)
-  relay.broadcast(msg, { except = client })
+  client:broadcast(msg)
 end

@@ -25,9 +25,9 @@ end
 
 function opcodes.say(client, msg)
   local room = client:get("room")
-  if not room then -- a broadcast to {room = nil} would go to every registered page
+  if not room then -- a broadcast to the room nil would go to every registered page
     client:error("no_room", "join a room first")
     return
   end
-  relay.broadcast(msg, { room = room, except = client })
+  client:broadcast(msg, room)
 end

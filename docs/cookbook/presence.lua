@@ -15,7 +15,7 @@ function opcodes.hello(client, msg)
     return
   end
   client:set("name", name) -- an attribute: still known after a reload
-  relay.broadcast({ opcode = "joined", name = name }, { except = client })
+  client:broadcast({ opcode = "joined", name = name })
 end
 
 function on.disconnect(client, why)

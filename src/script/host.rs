@@ -322,6 +322,20 @@ impl Host {
         }
     }
 
+    /// To all registered pages, or to the members of a room; to how many.
+    pub fn broadcast(
+        &self,
+        payload: Payload,
+        room: Option<&str>,
+        except: Option<&Rc<Client>>,
+    ) -> mlua::Result<usize> {
+        let mut hub = self.hub()?;
+        Ok(match room {
+            Some(room) => hub.broadcast_to_room(room, payload, except),
+            None => hub.broadcast(payload, except),
+        })
+    }
+
     /// The object of a client, the same each time.
     pub fn client_object(&self, lua: &Lua, client: &Rc<Client>) -> mlua::Result<Rc<AnyUserData>> {
         self.clients.object(lua, client)

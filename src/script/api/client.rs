@@ -11,7 +11,7 @@ use crate::script::clients::ClientHandle;
 use crate::script::host::Host;
 use crate::script::value::Access;
 
-pub const KNOWN: [&str; 18] = [
+pub const KNOWN: [&str; 19] = [
     "id",
     "kind",
     "transport",
@@ -24,6 +24,7 @@ pub const KNOWN: [&str; 18] = [
     "may_send_feedback",
     "register",
     "send",
+    "broadcast",
     "error",
     "close",
     "join",
@@ -111,6 +112,12 @@ fn methods(registry: &mut UserDataRegistry<ClientHandle>, host: &Rc<Host>) {
     registry.add_method("send", move |_, client, what: Value| {
         let payload = hub.payload(&what)?;
         Ok(hub.hub()?.send(&client.0, payload))
+    });
+    let of = Rc::clone(host);
+    registry.add_method("broadcast", move |_, client, (what, room): (Value, Value)| {
+        let payload = of.payload(&what)?;
+        let room = optional_text_argument("client:broadcast", "room", &room)?;
+        of.broadcast(payload, room.as_deref(), Some(&client.0))
     });
     let hub = Rc::clone(host);
     registry.add_method("error", move |_, client, (code, message): (Value, Value)| {

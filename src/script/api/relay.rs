@@ -31,11 +31,7 @@ pub fn table(lua: &Lua, host: &Rc<Host>) -> mlua::Result<Table> {
         lua.create_function(move |_, (what, options): (Value, Value)| {
             let payload = of.payload(&what)?;
             let (except, room) = names.read(&options)?;
-            let mut hub = of.hub()?;
-            Ok(match room {
-                Some(room) => hub.broadcast_to_room(&room, payload, except.as_ref()),
-                None => hub.broadcast(payload, except.as_ref()),
-            })
+            of.broadcast(payload, room.as_deref(), except.as_ref())
         })?,
     )?;
     let of = Rc::clone(host);

@@ -73,6 +73,7 @@ fn broadcast_counts_its_receivers() {
             "client:send(tostring(relay.broadcast(msg, {except = client})))",
             ["all but 1 < {}", "1 < 1"],
         ),
+        ("client:send(tostring(client:broadcast(msg)))", ["all but 1 < {}", "1 < 1"]),
         ("client:send(tostring(relay.broadcast('x', {})))", ["all < x", "1 < 2"]),
         ("client:send(tostring(relay.broadcast('x', {except = nil})))", ["all < x", "1 < 2"]),
     ] {
@@ -88,6 +89,7 @@ fn broadcast_counts_its_receivers() {
         ("relay.broadcast('x', {except = 'u-1'})", "except must be a client, not a string"),
         ("relay.broadcast('x', {except = msg})", "except must be a client"),
         ("relay.broadcast('x', client)", "options must be a table"),
+        ("client:broadcast('x', {})", "client:broadcast: room must be a string, not a table"),
     ]);
 }
 

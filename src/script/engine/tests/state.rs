@@ -12,6 +12,7 @@ fn rooms_are_joined_left_counted_and_sent_to() {
         assert(relay.broadcast({n = 1}, {room = 'r'}) == 2)
         assert(relay.broadcast('x', {room = 'r', except = client}) == 1)
         assert(relay.broadcast('x', {room = 'none'}) == 0)
+        assert(client:broadcast('z', 'r') == 1 and client:broadcast('z', 'none') == 0)
         assert(other:leave('r') == true and other:leave('r') == false)
         assert(relay.broadcast('y', {room = 'r'}) == 1)
         client:close()
@@ -19,7 +20,7 @@ fn rooms_are_joined_left_counted_and_sent_to() {
     );
     let (client, _other) = (stage.registered("u-1"), stage.registered("u-2"));
     let sent = stage.says(&client, "{}").expect("handled");
-    assert_eq!(sent, ["1+2 < {\"n\":1}", "2 < x", "1 < y", "1 closed 1000"]);
+    assert_eq!(sent, ["1+2 < {\"n\":1}", "2 < x", "2 < z", "1 < y", "1 closed 1000"]);
     for (room, why) in [
         ("''", "room_invalid"),
         ("nil", "room_invalid"),
