@@ -5,34 +5,31 @@
 
 use std::rc::Rc;
 
-use mlua::{Function, IntoLua, LightUserData, Lua, Table, Value};
+use mlua::{Either, LightUserData, Lua, Value};
 
-use super::{read_only, unknown_field};
+use super::{no_such_field, read_only, unknown_field};
 use crate::script::host::{Host, MessageHandle};
 use crate::script::value::light_name;
 
 pub const KNOWN: [&str; 6] = ["opcode", "uuid", "ident", "size", "raw", "data"];
 
-/// Finds the function that reads a field: in the VM, for to the host each name would be a new text.
-const INDEX: &str = r#"
-local readers, unknown, null = ...
-return function(msg, field)
-    local read = msg ~= null and readers[field]
-    if read then return read(msg) end
-    return unknown(msg, field)
-end
-"#;
+/// What a script names a field by; anything but a text is a mistake.
+type Field = Either<String, Value>;
 
 pub fn register(lua: &Lua, host: &Rc<Host>) -> mlua::Result<()> {
-    let unknown = lua.create_function(|_, (msg, field): (LightUserData, Value)| {
-        let known: &[&str] = if msg.0.is_null() { &[] } else { &KNOWN };
-        Err::<(), _>(unknown_field(light_name(msg), &field, known))
-    })?;
     let constant =
         lua.create_function(|_, msg: LightUserData| Err::<(), _>(read_only(light_name(msg))))?;
     let words = lua.create_function(|_, msg: LightUserData| Ok(light_name(msg)))?;
-    let index = lua.load(INDEX).set_name("=relay");
-    let index: Function = index.call((readers(lua, host)?, unknown, Value::NULL))?;
+    let host = Rc::clone(host);
+    // As a String the name costs a short allocation; as a text of the VM it would be twice as dear.
+    let index = lua.create_function(move |lua, (msg, field): (LightUserData, Field)| {
+        let handle = MessageHandle::from(msg);
+        match &field {
+            Either::Left(field) if !msg.0.is_null() => read(&host, lua, handle, field),
+            _ => None,
+        }
+        .unwrap_or_else(|| Err(no_such(msg, field)))
+    })?;
     let metatable = lua.create_table()?;
     metatable.raw_set("__index", index)?;
     metatable.raw_set("__newindex", constant)?;
@@ -45,36 +42,25 @@ pub fn register(lua: &Lua, host: &Rc<Host>) -> mlua::Result<()> {
     Ok(())
 }
 
-/// For each field the function that reads it.
-fn readers(lua: &Lua, host: &Rc<Host>) -> mlua::Result<Table> {
-    let readers = lua.create_table()?;
-    reader(lua, &readers, host, "opcode", |host, lua, msg| {
-        host.message_text(lua, msg, |message| message.opcode.as_ref())
-    })?;
-    reader(lua, &readers, host, "uuid", |host, lua, msg| {
-        host.message_text(lua, msg, |message| message.uuid.as_ref())
-    })?;
-    reader(lua, &readers, host, "ident", |host, lua, msg| {
-        host.message_text(lua, msg, |message| message.ident.as_ref())
-    })?;
-    reader(lua, &readers, host, "size", |host, _, msg| {
-        host.with_message(msg, |message| message.raw.len())
-    })?;
-    reader(lua, &readers, host, "raw", |host, lua, msg| {
-        host.with_message(msg, |message| lua.create_string(&message.raw))?
-    })?;
-    reader(lua, &readers, host, "data", Host::message_data)?;
-    Ok(readers)
+/// The value of a field; `None` where there is no such field.
+fn read(host: &Host, lua: &Lua, msg: MessageHandle, field: &str) -> Option<mlua::Result<Value>> {
+    Some(match field {
+        "opcode" => host.message_text(lua, msg, |message| message.opcode.as_ref()),
+        "uuid" => host.message_text(lua, msg, |message| message.uuid.as_ref()),
+        "ident" => host.message_text(lua, msg, |message| message.ident.as_ref()),
+        "size" => host.with_message(msg, |message| Value::Number(message.raw.len() as f64)),
+        "raw" => host
+            .with_message(msg, |message| lua.create_string(&message.raw))
+            .and_then(|raw| raw.map(Value::String)),
+        "data" => host.message_data(lua, msg),
+        _ => return None,
+    })
 }
 
-fn reader<R: IntoLua>(
-    lua: &Lua,
-    readers: &Table,
-    host: &Rc<Host>,
-    field: &str,
-    read: impl Fn(&Host, &Lua, MessageHandle) -> mlua::Result<R> + 'static,
-) -> mlua::Result<()> {
-    let host = Rc::clone(host);
-    let function = lua.create_function(move |lua, msg: MessageHandle| read(&host, lua, msg))?;
-    readers.raw_set(field, function)
+fn no_such(msg: LightUserData, field: Field) -> mlua::Error {
+    let known: &[&str] = if msg.0.is_null() { &[] } else { &KNOWN };
+    match field {
+        Either::Left(field) => mlua::Error::runtime(no_such_field(light_name(msg), &field, known)),
+        Either::Right(field) => unknown_field(light_name(msg), &field, known),
+    }
 }
