@@ -301,15 +301,12 @@ mod tests {
         let (script, _outlet) = start(&file);
         let script = script.expect("started");
         for generation in 2..5 {
-            let since = Instant::now();
             std::fs::write(parts.join("one.lua"), "require('./two')").expect("written");
             let _ = std::fs::remove_file(parts.join("two.lua"));
             eventually(|| script.status().rejected.is_some());
             std::fs::write(parts.join("two.lua"), format!("return {generation}")).expect("written");
             eventually(|| script.status().generation == generation);
             assert_eq!(script.status().rejected, None);
-            // By events, not by looking again.
-            assert!(generation == 2 || since.elapsed() < Duration::from_secs(2));
         }
         script.stop();
     }

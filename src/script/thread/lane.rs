@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use rustc_hash::FxHashMap;
 
 use crate::hub::Hub;
+use crate::script::clock::Clock;
 use crate::script::queue::Event;
 use crate::session::SessionId;
 
@@ -149,6 +150,7 @@ fn weight(event: &Event) -> usize {
 
 /// Notices which events take long, at the price of a look at the clock for some of them.
 pub struct Pace {
+    clock: Clock,
     start: Instant,
     last: Instant,
     events: usize,
@@ -156,9 +158,9 @@ pub struct Pace {
 }
 
 impl Pace {
-    pub fn start() -> Pace {
-        let now = Instant::now();
-        Pace { start: now, last: now, events: 0, each: false }
+    pub fn start(clock: &Clock) -> Pace {
+        let now = clock.now();
+        Pace { clock: clock.clone(), start: now, last: now, events: 0, each: false }
     }
 
     /// How long it was until the last look.
@@ -181,7 +183,7 @@ impl Pace {
         if !self.each && !self.events.is_multiple_of(EVENTS_PER_LOOK) {
             return false;
         }
-        let now = Instant::now();
+        let now = self.clock.now();
         let took = now - std::mem::replace(&mut self.last, now);
         let watched = self.each;
         self.each |= took >= LONG;

@@ -25,7 +25,7 @@ impl ScriptThread {
     pub fn decide_all(&mut self, events: &mut VecDeque<Event>) {
         loop {
             self.call_timers();
-            let mut pace = Pace::start();
+            let mut pace = Pace::start(&self.loader.clock);
             // While there are others, it has no more time than they.
             if self.lane_owes.is_zero() || events.is_empty() {
                 while pace.has_time()
@@ -44,7 +44,7 @@ impl ScriptThread {
                 pace.look_at_each();
                 self.decide_now(&mut pace, event);
             }
-            let others = Instant::now();
+            let others = self.loader.clock.now();
             for event in events.drain(..events.len().min(EVENTS_PER_HAND_OVER)) {
                 if event.bytes() >= HEAVY_BYTES {
                     self.lane.put(event.client());
@@ -53,7 +53,8 @@ impl ScriptThread {
                     self.decide_at(&mut pace, event);
                 }
             }
-            self.lane_owes = self.lane_owes.saturating_sub(others.elapsed());
+            let others = self.loader.clock.now() - others;
+            self.lane_owes = self.lane_owes.saturating_sub(others);
             self.bound_waiting();
             self.hand_over();
             if events.is_empty() {

@@ -9,7 +9,7 @@ fn who_sends_what_takes_long_waits_behind_the_others() {
           client:send('long ' .. msg.data.n)
         end
         function opcodes.ok(client) client:send('ok') end";
-    let mut room = Room::new("lane", script);
+    let mut room = Room::in_real_time("lane", script);
     room.decide([connected(1), connected(2)]);
     let mut events: Vec<Event> =
         (0..60).map(|n| says(1, &format!(r#"{{"opcode":"long","n":{n}}}"#))).collect();
@@ -54,7 +54,7 @@ fn the_lane_has_its_time_and_then_the_others_have_theirs() {
           client:send('long')
         end
         function opcodes.ok(client) client:send('ok') end";
-    let mut room = Room::new("lane-time", script);
+    let mut room = Room::in_real_time("lane-time", script);
     room.decide((1..=9).map(connected));
     room.empty_lane();
     room.thread.lane.put(id(1));
