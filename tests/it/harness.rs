@@ -16,7 +16,7 @@ use crate::client::Door;
 
 /// How long anything may take. Nothing is expected to come near it: it only ends a test that
 /// would otherwise hang, on a machine that may be busy.
-pub const DEADLINE: Duration = Duration::from_secs(10);
+pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// How long a relay may take to end: its drain deadline and some more.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);

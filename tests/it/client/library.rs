@@ -29,7 +29,7 @@ impl Library {
             .env("NODE_EXTRA_CA_CERTS", certificate)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::inherit())
             .spawn()
             .unwrap_or_else(|error| panic!("{program}: {error}"));
         let input = process.stdin.take().expect("a pipe");
