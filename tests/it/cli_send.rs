@@ -292,6 +292,32 @@ fn a_full_relay_is_a_relay() {
     });
 }
 
+/// Whatever the code, it is a relay, and the words are the script's: the code tells when to try again.
+#[test]
+fn who_is_turned_away_by_the_script_hears_why() {
+    let cases = [
+        ("nil", 77, "refuses: not here\n"),
+        ("1003", 77, "refuses: not here\n"),
+        ("1009", 77, "refuses: not here\n"),
+        ("4000", 77, "refuses: not here\n"),
+        ("1012", 75, "refuses for now: not here\n"),
+        ("1002", 76, "refuses: not here\n"),
+    ];
+    let directory = TempDir::new();
+    for (code, exit_code, said) in cases {
+        let script = format!(
+            "function on.default() end\n\
+             function on.connect(client) client:close({code}, 'not here') end"
+        );
+        let script = directory.write("script.lua", &script);
+        Setup::new().script(&script).run(async |relay| {
+            for transport in [Transport::Ws, Transport::Tcp] {
+                send(relay, transport, &["{}"]).await.expect(exit_code, said);
+            }
+        });
+    }
+}
+
 #[test]
 fn certificates_are_verified() {
     relay_test(async |relay| {

@@ -52,16 +52,19 @@ pub fn farewell(message: &[u8]) -> Option<Reason> {
 
 /// What a close means that comes in place of the `ready`.
 pub fn turned_away(url: &RemoteUrl, reason: &Reason) -> Failure {
-    let (text, code) = (reason.text.escape_debug(), reason.code);
-    match code {
+    let (code, refuses) = match reason.code {
         // It is full, stops, or its script has failed: another time it may be otherwise.
-        1001 | 1011..=1013 => Failure::new(EXIT_LOST, format!("{url} refuses for now: {text}")),
-        // The codes from 3000 on are the script's.
-        0 | 1008 | 3000.. => Failure::new(EXIT_UNTRUSTED, format!("{url} refuses: {text}")),
+        1001 | 1011..=1014 => (EXIT_LOST, "refuses for now"),
         // It is the wrong port of a relay's.
-        1002 => Failure::new(EXIT_NO_RELAY, format!("{url} refuses: {text}")),
-        _ => no_relay(url, &format!("it closes at once: {code} {text}")),
-    }
+        1002 => (EXIT_NO_RELAY, "refuses"),
+        // The script may close with nearly any code.
+        _ => (EXIT_UNTRUSTED, "refuses"),
+    };
+    let why = match &*reason.text {
+        "" => format!("close code {}", reason.code),
+        text => text.escape_debug().to_string(),
+    };
+    Failure::new(code, format!("{url} {refuses}: {why}"))
 }
 
 /// A relay that is full closes those without a word for whom it has not even that.
