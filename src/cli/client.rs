@@ -97,8 +97,9 @@ impl Client {
     /// Connects, and waits for the `ready`. Without a deadline of its own.
     ///
     /// # Errors
-    /// 64: a flag that does not fit. 69: nobody listens there. 75: the relay is full, or stops. 76:
-    /// what listens there is no relay. 77: its certificate is not trusted, or it refuses this client.
+    /// 64: a flag that does not fit. 69: nobody listens there, or says a word. 75: the relay is full, or
+    /// stops. 76: what listens there is no relay. 77: its certificate is not trusted, or it refuses this
+    /// client.
     pub async fn connect(
         url: &RemoteUrl,
         args: &ConnectArgs,

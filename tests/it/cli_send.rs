@@ -233,7 +233,7 @@ fn a_mistake_is_found_before_anything_is_sent() {
 }
 
 /// A listener that hears a client out, says one thing and then nothing, or closes.
-fn stranger(says: &'static str, closes: bool) -> String {
+pub fn stranger(says: &'static str, closes: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("tcp://{}", listener.local_addr().expect("bound"));
     std::thread::spawn(move || {
@@ -259,6 +259,8 @@ fn who_does_not_answer_as_a_relay_has_codes_of_its_own() {
         ("tcp://127.0.0.1:1".to_owned(), 69, "cannot connect"),
         ("tcp://nowhere.invalid:1".to_owned(), 69, "cannot connect"),
         (stranger("", false), 69, "does not answer in 3s"),
+        (stranger("", true), 69, "closes without a word"),
+        (stranger("", true).replace("tcp", "ws"), 69, "closes without a word"),
         (stranger(READY, false), 75, "does not acknowledge"),
         (stranger(READY, true), 75, "lost|closes"),
         (stranger("HTTP/1.1 400 Bad Request\r\n\r\n", true), 76, "is no relay"),

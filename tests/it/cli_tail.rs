@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::cli_send::{end_of, run};
+use crate::cli_send::{end_of, run, stranger};
 use crate::client::{Door, Transport};
 use crate::harness::{Setup, relay_test, runtime};
 use crate::process::Process;
@@ -220,11 +220,13 @@ fn what_cannot_be_followed_is_said_at_once() {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let silent = format!("ws://{}", silent.local_addr().expect("bound"));
         let raw = format!("tcp://{}", relay.addr);
+        let mute = stranger("", true).replace("tcp", "ws");
         for (words, code, complaint) in [
             (&["tail", &*raw][..], 64, "receives no broadcasts"),
             (&["tail", "ws://127.0.0.1:1"], 69, "cannot connect"),
             (&["tail", "ws://127.0.0.1:1", "--count", "0"], 64, "--count"),
             (&["tail", &*silent, "--timeout", "0.3"], 69, ""),
+            (&["tail", &*mute], 69, "closes without a word: it is no relay, or it is full"),
         ] {
             let ended = run(words, "").await;
             assert_eq!(ended.code, Some(code), "{words:?}: {ended:?}");

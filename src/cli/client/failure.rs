@@ -4,7 +4,7 @@ use serde_json::Value;
 use tokio_tungstenite::tungstenite::http::Response;
 
 use super::RemoteUrl;
-use crate::cli::{EXIT_LOST, EXIT_NO_RELAY, EXIT_UNTRUSTED};
+use crate::cli::{EXIT_LOST, EXIT_NO_RELAY, EXIT_UNAVAILABLE, EXIT_UNTRUSTED};
 
 /// How much of the body of a refusal is shown.
 const BODY_BYTES_MAX: usize = 400;
@@ -67,9 +67,10 @@ pub fn turned_away(url: &RemoteUrl, reason: &Reason) -> Failure {
     Failure::new(code, format!("{url} {refuses}: {why}"))
 }
 
-/// A relay that is full closes those without a word for whom it has not even that.
+/// A relay that is full closes those without a word for whom it has not even that; so does much else.
 pub fn silent(url: &RemoteUrl) -> Failure {
-    Failure::new(EXIT_LOST, format!("{url} closes without a word: it may be full"))
+    let text = format!("{url} closes without a word: it is no relay, or it is full");
+    Failure::new(EXIT_UNAVAILABLE, text)
 }
 
 pub fn lost(error: &dyn std::fmt::Display) -> Failure {
