@@ -54,12 +54,13 @@ impl Engine {
         let globals = lua.globals();
         sandbox::close(&lua).map_err(fault)?;
         let ran = running.verdict(run_top_level(&lua, source, globals.clone()));
-        let unknown =
-            |source: &Source, environment: &Table| unknowns::of(source, environment, &globals);
+        let unknown = |source: &Source, environment: &Table| {
+            unknowns::of(source, environment, &globals, &budget)
+        };
         // What nothing defines on the line that failed is why something is nil there.
         let explained = |fault: Fault| {
-            let mut unknown = unknown(source, &lua.globals()).into_iter();
-            match unknown.find(|it| it.line.is_some_and(|line| fault.is_at(source, line))) {
+            let Some(line) = fault.own_line(source) else { return fault };
+            match unknown(source, &lua.globals()).iter().find(|unknown| unknown.is_on(line)) {
                 Some(unknown) => fault.adding(&unknown.words()),
                 None => fault,
             }

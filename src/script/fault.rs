@@ -121,9 +121,10 @@ impl Fault {
         }
     }
 
-    /// Whether it is at this line of this script.
-    pub fn is_at(&self, source: &Source, line: usize) -> bool {
-        self.place.as_ref().is_some_and(|(path, at)| *path == source.path && *at == line)
+    /// The line of this script that failed by itself: a killed one may be any.
+    pub fn own_line<'a>(&self, source: &'a Source) -> Option<&'a str> {
+        let (path, line) = self.place.as_ref().filter(|_| self.kill.is_none())?;
+        source.line(*line).filter(|_| *path == source.path)
     }
 
     /// The same with more to say about it.

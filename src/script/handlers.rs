@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 use super::fault::Fault;
 use super::source::Source;
 use super::suggest::did_you_mean;
-use super::unknowns::Unknown;
+use super::unknowns::{NOTED_MAX, Unknown};
 use super::value::type_name;
 use crate::message::Message;
 
@@ -108,24 +108,20 @@ pub fn stray_globals(environment: &Table, source: &Source) -> mlua::Result<Vec<S
 
 /// What the script reads and nothing defines.
 pub fn unknown_names(unknowns: &[Unknown], source: &Source) -> Vec<String> {
-    let told: Vec<String> = unknowns
-        .iter()
-        .map(|unknown| {
-            let line = unknown.line.map(|line| format!(":{line}")).unwrap_or_default();
-            format!("{}{line}: {}", source.path, unknown.words())
-        })
-        .collect();
-    some(&told, str::to_owned)
+    some(unknowns, |unknown| {
+        let line = unknown.line(source).map(|line| format!(":{line}")).unwrap_or_default();
+        format!("{}{line}: {}", source.path, unknown.words())
+    })
 }
 
 /// A warning for each of the first names, and how many more there are. Each costs a look through the
 /// whole text for its line.
-fn some(names: &[String], warning: impl Fn(&str) -> String) -> Vec<String> {
-    let mut warnings: Vec<String> =
-        names.iter().take(ALIKE_MAX).map(|name| warning(name)).collect();
+fn some<T>(names: &[T], warning: impl Fn(&T) -> String) -> Vec<String> {
+    let mut warnings: Vec<String> = names.iter().take(ALIKE_MAX).map(warning).collect();
     if let (Some(last), Some(_)) = (warnings.last_mut(), names.get(ALIKE_MAX)) {
+        let least = if names.len() < NOTED_MAX { "" } else { "at least " };
         let more = names.len() - ALIKE_MAX;
-        last.push_str(&format!(" (and {more} more like this)"));
+        last.push_str(&format!(" (and {least}{more} more like this)"));
     }
     warnings
 }

@@ -136,16 +136,16 @@ impl Source {
 
     /// The first line on which a name stands as a word of its own.
     pub fn line_of(&self, name: &str) -> Option<usize> {
-        let is_word = |c: char| c.is_alphanumeric() || c == '_';
-        self.text
-            .lines()
-            .position(|line| {
-                line.match_indices(name).any(|(at, _)| {
-                    !line[..at].ends_with(is_word) && !line[at + name.len()..].starts_with(is_word)
-                })
-            })
-            .map(|index| index + 1)
+        self.text.lines().position(|line| has_word(line, name)).map(|index| index + 1)
     }
+}
+
+/// Whether a name stands on a line as a word of its own.
+pub fn has_word(line: &str, name: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(name).any(|(at, _)| {
+        !line[..at].ends_with(is_word) && !line[at + name.len()..].starts_with(is_word)
+    })
 }
 
 fn sha256(text: &str) -> String {

@@ -1,6 +1,9 @@
 //! What people read when a script is wrong.
 
 use super::*;
+use crate::script::budget::Kill;
+use crate::script::fault::Fault;
+use crate::script::source::Source;
 
 #[test]
 fn a_runtime_error_shows_line_caret_and_way() {
@@ -111,6 +114,26 @@ fn load_errors_name_the_line() {
 }
 
 #[test]
+fn a_load_that_fails_for_an_unknown_name_says_so() {
+    let script = "-- strng\nlocal f = function() return strng end\nprint(strng.rep('x', 2))";
+    let error = load_error(script);
+    let wanted =
+        "nil with 'rep'; nothing defines 'strng' (did you mean 'string'?)\n     3 | print(";
+    assert!(error.contains(wanted), "{error}");
+    let error = load_error("local f = function() return strng end\nerror('no')");
+    assert!(!error.contains("strng"), "{error}");
+}
+
+#[test]
+fn where_a_load_was_killed_is_nothing_wrong() {
+    let source = Source::new("a.lua", "\nfor n = 1, 1e9 do print(prnt) end");
+    let fault = |kill| Fault::from_call((mlua::Error::runtime("a.lua:2: x"), kill), &source);
+    assert!(fault(None).own_line(&source).is_some_and(|line| line.starts_with("for")));
+    assert_eq!(fault(Some(Kill::Time)).own_line(&source), None);
+    assert_eq!(fault(None).own_line(&Source::new("b.lua", source.text.clone())), None);
+}
+
+#[test]
 fn stray_globals_are_reported_with_their_line() {
     let stage = Stage::new("\ncount = 0\nfunction helper() end\nfunction on.default() end");
     assert_eq!(
@@ -140,6 +163,11 @@ fn many_warnings_of_one_kind_are_one() {
     assert!(warnings[0].starts_with("scripts/opcodes.lua:1: 'g10' is a global"), "{warnings:?}");
     assert!(warnings[19].ends_with("'local g29' (and 69 more like this)"), "{warnings:?}");
     assert!(warnings[39].ends_with("two underscores (and 70 more like this)"), "{warnings:?}");
+    let reads: String = (0..3_000).map(|n| format!("f = function() return u{n} end ")).collect();
+    let stage = Stage::new(&format!("local f {reads} function on.default() end"));
+    let warnings = stage.engine.warnings();
+    assert_eq!(warnings.len(), 20);
+    assert!(warnings[19].ends_with("(and at least 980 more like this)"), "{warnings:?}");
 }
 
 #[test]
