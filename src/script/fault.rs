@@ -279,11 +279,16 @@ fn told(message: &str) -> String {
     }
 }
 
-/// What mlua says of a method that a client has not, in relay's words for such a field. It finds the
-/// methods without asking relay, which is why they are fast.
+/// What mlua says of a method that a client has not, in relay's words. It finds the methods without
+/// asking relay, which is why they are fast.
 fn unknown_method(message: &str) -> Option<String> {
     let (place, name) = message.split_once("attempt to call an unknown method '")?;
-    Some(format!("{place}{}", no_such_field("client", name.strip_suffix('\'')?, &KNOWN)))
+    let name = name.strip_suffix('\'')?;
+    let wrong = match KNOWN.contains(&name) {
+        true => format!("client.{name} is a value: write it without colon and brackets"),
+        false => no_such_field("client", name, &KNOWN),
+    };
+    Some(format!("{place}{wrong}"))
 }
 
 /// A comparison within a guarded `sort` fails in relay's own lines, which mean nothing to anybody.

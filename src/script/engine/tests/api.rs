@@ -98,6 +98,7 @@ fn wrong_names_are_errors_that_help() {
     fails_all(&[
         ("local x = client.idnt", "client has no field 'idnt' (did you mean 'ident'?)"),
         ("client:registr('x')", "client has no field 'registr' (did you mean 'register'?)"),
+        ("client:send(client:uuid())", ": client.uuid is a value: write it without colon and brac"),
         ("local x = msg.dat", "msg has no field 'dat' (did you mean 'data'?)"),
         ("local x = msg[1]", "msg has no field '1'"),
         ("relay.brodcast(msg)", "relay has no field 'brodcast' (did you mean 'broadcast'?)"),
