@@ -7,6 +7,7 @@ use std::rc::Rc;
 use mlua::{AnyUserData, Lua};
 
 use crate::hub::Client;
+use crate::session::SessionId;
 
 /// A client as the script holds it.
 pub struct ClientHandle(pub Rc<Client>);
@@ -50,9 +51,8 @@ impl Clients {
         Ok(object)
     }
 
-    /// Forgets the object of a client that is gone.
-    pub fn forget(&self, client: &Client) {
-        let id = client.id();
+    /// Forgets the object of a client that is gone, or whose slot is another's by now.
+    pub fn forget(&self, id: SessionId) {
         let mut workers = self.workers.borrow_mut();
         let slots = workers.get_mut(usize::from(id.worker));
         if let Some(place) = slots.and_then(|slots| slots.get_mut(id.slot as usize)) {

@@ -19,6 +19,7 @@ use super::value::Json;
 use super::{api, sandbox, unknowns};
 use crate::hub::{Client, Hub};
 use crate::message::Message;
+use crate::session::SessionId;
 
 /// A loaded script. What its handlers ask of the hub belongs between the caller's `begin` and
 /// `commit`; a handler that fails is undone by the caller's `rollback`.
@@ -140,8 +141,8 @@ impl Engine {
     }
 
     /// The script's object for a client that is gone ends here.
-    pub fn forget_client(&self, client: &Client) {
-        self.host.forget_client(client);
+    pub fn forget_client(&self, id: SessionId) {
+        self.host.forget_client(id);
     }
 
     /// Calls the handler of the message's opcode, else `on.default`, else nothing; for text that is no

@@ -15,6 +15,7 @@ use super::timers::Timers;
 use super::value::{Access, Json, TEXT_BYTES_MAX, type_name};
 use crate::hub::{Client, Hub, Payload};
 use crate::message::{Message, Text};
+use crate::session::SessionId;
 
 /// The state behind `client`, `msg` and `relay` of one generation.
 pub struct Host {
@@ -342,7 +343,7 @@ impl Host {
     }
 
     /// Forgets the object of a client that is gone; the script may still hold it.
-    pub fn forget_client(&self, client: &Client) {
-        self.clients.forget(client);
+    pub fn forget_client(&self, id: SessionId) {
+        self.clients.forget(id);
     }
 }

@@ -182,10 +182,9 @@ impl ScriptThread {
         let id = event.client();
         let whom = Whom::Session(id.serial);
         let ends = matches!(event, Event::Disconnected { .. });
-        let client = if ends { self.client(id) } else { None };
         self.confined(whom, |thread| thread.decide_event(event));
         if ends {
-            self.confined(whom, |thread| thread.end(id, client));
+            self.confined(whom, |thread| thread.end(id));
         }
     }
 
@@ -264,12 +263,10 @@ impl ScriptThread {
     }
 
     /// The end of a client, whatever came of its hook: not even a bug may keep its connection from it.
-    fn end(&mut self, id: SessionId, client: Option<Rc<Client>>) {
+    fn end(&mut self, id: SessionId) {
         // It is there still where a panic came before the hook.
         self.hub.borrow_mut().disconnect(id);
-        if let Some(client) = client {
-            self.engine.forget_client(&client);
-        }
+        self.engine.forget_client(id);
         // Its names are free: the connection may say its farewell.
         self.hub.borrow_mut().decided(id, 0);
     }

@@ -55,3 +55,27 @@ fn a_panic_at_its_end_does_not_keep_a_client_from_ending() {
         room.decide([says(2, name_it), Event::Message { from: next, message: message("{}") }]);
     assert_eq!(took, ["2 next", "2 is page", "3 next", "3 < 1"]);
 }
+
+/// Where a panic broke a connection off, its slot may be another's before its end is decided.
+#[test]
+fn the_object_of_a_client_ends_though_its_slot_is_another_s() {
+    let script = "local held = setmetatable({}, {__mode = 'k'})
+        function opcodes.hold(client) held[client] = true end
+        function opcodes.count(client)
+          local n = 0
+          for _ in held do n += 1 end
+          client:send(tostring(n))
+        end";
+    let mut room = Room::new("panic-slot", script);
+    room.decide([connected(1), connected(2), says(1, r#"{"opcode":"hold"}"#)]);
+    let next = SessionId { slot: id(1).slot, ..id(3) };
+    let info = ClientInfo { id: next, ..info(3, ClientKind::Web, "/", None) };
+    let mut held = |event| {
+        room.decide([event]);
+        room.thread.engine.live_memory();
+        room.decide([says(2, r#"{"opcode":"count"}"#)])[1].clone()
+    };
+    assert_eq!(held(Event::Connected(Box::new(info))), "2 < 1", "its end is still to come");
+    let gone = Event::Disconnected { id: id(1), reason: CloseReason::Internal };
+    assert_eq!(held(gone), "2 < 0");
+}
