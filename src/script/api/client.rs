@@ -35,6 +35,8 @@ pub const KNOWN: [&str; 19] = [
 
 /// The reason of a close frame: 125 bytes of payload less two for the code (RFC 6455, 5.5).
 const CLOSE_TEXT_BYTES_MAX: usize = 123;
+/// The same as JSON: the oldest raw clients read the `close` that it is in at once, and 256 bytes.
+const CLOSE_JSON_BYTES_MAX: usize = 200;
 
 pub fn register(lua: &Lua, host: &Rc<Host>) -> mlua::Result<()> {
     lua.register_userdata_type::<ClientHandle>(|registry| {
@@ -211,9 +213,14 @@ fn close_reason(code: &Value, reason: &Value) -> mlua::Result<CloseReason> {
         )
     })?;
     let text = optional_text_argument("client:close", "reason", reason)?.unwrap_or_default();
-    if text.len() > CLOSE_TEXT_BYTES_MAX {
-        let problem = format!("client:close: reason is longer than {CLOSE_TEXT_BYTES_MAX} bytes");
-        return Err(mlua::Error::runtime(problem));
+    let json = serde_json::Value::from(text.as_str()).to_string();
+    for (bytes, most, how) in
+        [(text.len(), CLOSE_TEXT_BYTES_MAX, ""), (json.len(), CLOSE_JSON_BYTES_MAX, " as JSON")]
+    {
+        if bytes > most {
+            let problem = format!("client:close: reason is longer than {most} bytes{how}");
+            return Err(mlua::Error::runtime(problem));
+        }
     }
     Ok(match (code, text.is_empty()) {
         (1000, true) => CloseReason::Quit,

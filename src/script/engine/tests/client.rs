@@ -1,6 +1,8 @@
 //! What a script sees of a client, and does with it.
 
 use super::*;
+use crate::close::CloseReason;
+use crate::frame::Encoding;
 use crate::session::ClientKind;
 
 #[test]
@@ -121,5 +123,15 @@ fn close_checks_code_and_reason() {
         let error = run(&format!("client:close({code})")).expect_err(code);
         assert!(error.contains("client:close: code must be"), "{code}: {error}");
     }
-    fails_all(&[("client:close(1000, string.rep('x', 124))", "reason is longer than 123 bytes")]);
+    fails_all(&[
+        ("client:close(1000, string.rep('x', 124))", "reason is longer than 123 bytes"),
+        ("client:close(1000, string.rep('\\1', 34))", "reason is longer than 200 bytes as JSON"),
+    ]);
+    // The oldest raw clients read 256 bytes at once.
+    for text in ["x".repeat(123), "\"".repeat(99), "\x01".repeat(33)] {
+        let lua = format!("client:close(4999, {text:?})").replace("\\u{1}", "\\1");
+        assert!(run(&lua).is_ok(), "{lua}");
+        let reason = CloseReason::Script { code: 4999, text };
+        assert!(Encoding::Raw.farewell(&reason).len() <= 256);
+    }
 }
