@@ -21,12 +21,16 @@ impl Seldom {
 
     /// How often it has happened since the last line, where it is time for one.
     pub fn due(&self, now: Instant) -> Option<usize> {
-        let lately = |told| now.saturating_duration_since(told) < EVERY;
-        if self.count.get() == 0 || self.told.get().is_some_and(lately) {
+        if self.count.get() == 0 || self.is_recent(now) {
             return None;
         }
         self.told.set(Some(now));
         Some(self.count.take())
+    }
+
+    /// Whether the last line about it is too recent for another.
+    pub fn is_recent(&self, now: Instant) -> bool {
+        self.told.get().is_some_and(|told| now.saturating_duration_since(told) < EVERY)
     }
 }
 

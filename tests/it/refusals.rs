@@ -32,9 +32,15 @@ fn an_origin_that_is_refused_is_in_the_log_with_its_cure() {
         for part in [&*format!("listener=any://{addr}"), "https://else.example", "WARN"] {
             assert!(line.contains(part), "expected {part}: {line}");
         }
-        // Of other kinds, each is told by itself: this one has no origin, the next no upgrade.
+        // So is each other page that is refused.
+        let page = request("/", &[("Origin", "https://page.example")]);
+        assert_eq!(status(&door, &page).await, 403);
+        relay.log_until(0, "https://page.example").await;
+        // Of other kinds, each is told by itself: this one has no origin, so no page, the next no upgrade.
         assert_eq!(status(&door, &request("/", &[])).await, 403);
-        relay.log_until(0, "there is no Origin header").await;
+        let log = relay.log_until(0, "there is no Origin header").await;
+        let line = log.lines().find(|line| line.contains("no Origin header")).expect("waited for");
+        assert!(line.contains("INFO") && !line.contains("key="), "expected no cure: {line}");
         let other = request("/x", &[("Upgrade", "other"), ("Origin", &long)]);
         assert_eq!(status(&door, &other).await, 426);
         relay.log_until(0, "status=426").await;
