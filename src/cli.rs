@@ -51,6 +51,8 @@ pub const EXIT_USAGE: u8 = 64;
 pub const EXIT_SCRIPT: u8 = 65;
 /// The exit code where an address cannot be bound, or no relay answers (EX_UNAVAILABLE).
 pub const EXIT_UNAVAILABLE: u8 = 69;
+/// The exit code where the system lacks something, as threads (EX_OSERR).
+pub const EXIT_SYSTEM: u8 = 71;
 /// `relay send` and `relay tail`: the relay refused a message, or a uuid.
 const EXIT_REFUSED: u8 = 1;
 /// What is to be sent is no JSON object (EX_DATAERR).
@@ -68,7 +70,7 @@ const EXIT_UNTRUSTED: u8 = 77;
     name = "relay",
     version,
     about,
-    after_help = "Exit codes: 0 ended as asked, 64 command line or config, 65 script, 69 address in use; test: 1 a test failed; send and tail: see their own help"
+    after_help = "Exit codes: 0 ended as asked, 64 command line or config, 65 script, 69 address in use, 71 the system lacks something; test: 1 a test failed; send and tail: see their own help"
 )]
 pub struct Cli {
     /// What every command needs to find its config.

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use relay::cli::{
-    self, Cli, Command, EXIT_SCRIPT, EXIT_UNAVAILABLE, EXIT_USAGE, Ending, TailArgs, TestArgs,
+    self, Cli, Command, EXIT_SCRIPT, EXIT_SYSTEM, EXIT_UNAVAILABLE, EXIT_USAGE, Ending, TailArgs,
+    TestArgs,
 };
 use relay::config::{self, Config, LogConfig, LogFormat, Sources};
 use relay::log::Log;
@@ -26,7 +27,6 @@ use tracing_subscriber::{EnvFilter, fmt, reload};
 
 // From sysexits.h, as people who write service files know them; the others are in the library.
 const EXIT_SOFTWARE: u8 = 70;
-const EXIT_SYSTEM: u8 = 71;
 
 /// How long the end of the process waits for who reads the log, or why it ends.
 const LAST_WORDS: Duration = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use rustls::pki_types::UnixTime;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{EXIT_SCRIPT, EXIT_USAGE, Ending};
+use super::{EXIT_SCRIPT, EXIT_SYSTEM, EXIT_USAGE, Ending};
 use crate::config::{self, Config, ConfigError, Examined, ListenScheme, Origin, Sources};
 use crate::script::{LoadError, Source, Survey, Terms, survey, testing};
 use crate::server::terms;
@@ -30,7 +30,7 @@ pub struct CheckArgs {
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Mistake {
-    /// `config`, `certificate` or `script`.
+    /// `config`, `certificate`, `script`, or the `system`, which lacks something.
     about: &'static str,
     /// The file to edit, or the flag or variable, where one is known.
     place: Option<String>,
@@ -81,12 +81,8 @@ pub fn check(
         }
         findings.config = Some(config.clone());
     }
-    let only_script = findings.mistakes.iter().all(|mistake| mistake.about == "script");
-    let code = match (findings.mistakes.is_empty(), only_script) {
-        (true, _) => 0,
-        (false, true) => EXIT_SCRIPT,
-        (false, false) => EXIT_USAGE,
-    };
+    // What a start would end with: the config comes first there, too.
+    let code = findings.mistakes.iter().map(Mistake::exit_code).min().unwrap_or(0);
     match args.json {
         true => Ending { code, output: findings.json(), errors: String::new() },
         false => Ending { code, output: findings.text(), errors: findings.complaints() },
@@ -215,13 +211,20 @@ impl Findings {
 }
 
 impl Mistake {
+    fn exit_code(&self) -> u8 {
+        match self.about {
+            "script" => EXIT_SCRIPT,
+            "system" => EXIT_SYSTEM,
+            _ => EXIT_USAGE,
+        }
+    }
+
     fn of_tls(error: &TlsError, examined: &Examined, key: &str) -> Mistake {
-        Mistake::at("certificate", &examined.origin_of(key), key, error.to_string())
+        Mistake::at("certificate", &examined.origin_of(key), Some(key), error.to_string())
     }
 
     fn of_config(error: &ConfigError) -> Mistake {
-        let mistake = Mistake::at("config", &error.origin, "", error.problem.clone());
-        Mistake { key: error.key.clone(), ..mistake }
+        Mistake::at("config", &error.origin, error.key.as_deref(), error.problem.clone())
     }
 
     fn of_script(error: &LoadError, examined: &Examined) -> Mistake {
@@ -234,21 +237,25 @@ impl Mistake {
                 problem: error.message().to_owned(),
                 excerpt: error.excerpt().map(str::to_owned),
             },
+            None if error.is_of_system() => {
+                let problem = error.message().to_owned();
+                Mistake::at("system", &Origin::Default, None, problem)
+            }
             // The file itself is wrong, and it says so: the config has the line that names it.
             None => {
                 let origin = examined.origin_of("script.file");
-                Mistake::at("script", &origin, "script.file", error.message().to_owned())
+                Mistake::at("script", &origin, Some("script.file"), error.message().to_owned())
             }
         }
     }
 
-    fn at(about: &'static str, origin: &Origin, key: &str, problem: String) -> Mistake {
+    fn at(about: &'static str, origin: &Origin, key: Option<&str>, problem: String) -> Mistake {
         let (place, line) = match origin {
             Origin::File { path, line } => (Some(path.display().to_string()), *line),
             Origin::Default => (None, None),
             other => (Some(other.to_string()), None),
         };
-        let key = Some(key.to_owned());
+        let key = key.map(str::to_owned);
         Mistake { about, place, line, key, problem, excerpt: None }
     }
 }

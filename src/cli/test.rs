@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{EXIT_SCRIPT, EXIT_USAGE, Ending};
+use super::{EXIT_SCRIPT, EXIT_SYSTEM, EXIT_USAGE, Ending};
 use crate::config::Config;
 use crate::script::testing::{Report, Suite};
 use crate::server::terms;
@@ -58,6 +58,9 @@ pub fn test(args: &TestArgs, config: &Config, is_terminal: bool) -> Ending {
     for suite in suites {
         match suite.run(&terms) {
             Ok(report) => reports.push(report),
+            Err(error) if error.is_of_system() => {
+                return Ending::refused(EXIT_SYSTEM, error.to_string());
+            }
             Err(error) => {
                 // Writing to a String does not fail.
                 let _ = writeln!(broken, "relay: {error}");

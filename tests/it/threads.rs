@@ -75,3 +75,21 @@ fn a_start_without_threads_says_so_or_serves() {
     assert!(said.first().is_some_and(|said| said.contains("for the log")), "{said:?}");
     expect_all(all, &said);
 }
+
+/// Nor is it a mistake of the script where it is looked at by a command.
+#[test]
+fn commands_without_threads_blame_no_script() {
+    for (user, command) in [(64_124, "check"), (64_125, "test")] {
+        let (mut all, mut said) = (false, Vec::new());
+        for threads in 1..THREADS_MAX {
+            let mut relay = relay_with(threads, user, &format!("{command} --script my.lua"));
+            all = relay.exit_code() == Some(0);
+            if all {
+                break;
+            }
+            said.push(refused(relay, threads));
+        }
+        assert!(!said.is_empty(), "expected {command} to need threads");
+        expect_all(all, &said);
+    }
+}
