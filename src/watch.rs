@@ -6,7 +6,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -26,6 +27,8 @@ pub const FILE_BYTES_MAX: usize = 1024 * 1024;
 const QUIET: Duration = Duration::from_millis(50);
 /// A directory that is never quiet must not put a reload off for ever.
 const QUIET_WITHIN: Duration = Duration::from_secs(1);
+/// Nor must a file that is another one each time.
+const LOOKS_MAX: usize = 10;
 /// Looked at this often without any event: a network file system sends none, and a directory that
 /// was itself replaced sends no more.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -33,17 +36,19 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// A file and what was in it; `None` where it could not be read.
 pub type LookedAt = (PathBuf, Option<Vec<u8>>);
 
+type Contents = HashMap<PathBuf, Option<Vec<u8>>>;
+
 /// Opens a file for reading, and nothing else that has a path: opening a pipe would wait for somebody
 /// to write to it.
-pub fn open(path: &Path) -> std::io::Result<File> {
+pub fn open(path: &Path) -> io::Result<File> {
     match path.metadata()?.is_file() {
         true => File::open(path),
-        false => Err(std::io::Error::other("is no regular file")),
+        false => Err(io::Error::other("is no regular file")),
     }
 }
 
 /// All bytes of a file, but not more than one over the limit, so that a huge file costs no memory.
-pub fn read_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
+pub fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -104,9 +109,8 @@ impl Watch {
         look_again: Duration,
     ) -> anyhow::Result<Watch> {
         // Without a thread of its own, notify panics, and again when it is dropped for that, which ends
-        // the process. So whether there is one is seen before.
-        let probe = thread::Builder::new().name(name.to_owned()).spawn(|| {});
-        let _ = probe.map_err(NoThread::to("watching files"))?.join();
+        // the process. So whether there are both, that one and the watch's, is seen before.
+        probe(name, 2).map_err(NoThread::to("watching files"))?;
         let (wake, events) = sync_channel(1);
         let woken = wake.clone();
         // Full is fine: a wake-up that is still to come looks at everything.
@@ -148,8 +152,8 @@ impl Drop for Watch {
 
 struct Eye {
     watched: Watched,
-    /// The bytes last seen of each file; `None` where it could not be read.
-    seen: HashMap<PathBuf, Option<Vec<u8>>>,
+    /// What is known of: the bytes of the last change, at first those that it is watched with.
+    seen: Contents,
     watcher: RecommendedWatcher,
     directories: HashSet<PathBuf>,
     look_again: Duration,
@@ -165,30 +169,44 @@ impl Eye {
         Ok(())
     }
 
-    /// Whether any file has become another than the one last seen.
-    fn look(&mut self) -> bool {
+    /// What is in the files now.
+    fn look(&mut self) -> Contents {
         let files = self.watched.lock().files.clone();
-        let paths: HashSet<PathBuf> = files.iter().map(|(path, _)| path.clone()).collect();
+        let mut found = Contents::new();
         for (path, read) in files {
             // A directory that can not be watched is looked at again and again all the same.
             let _ = self.watch_directory(&directory_of(&path));
+            found.insert(path.clone(), read_bytes(&path).ok());
             self.seen.entry(path).or_insert(read);
         }
-        self.seen.retain(|path, _| paths.contains(path));
-        let mut changed = false;
-        for (path, seen) in &mut self.seen {
-            let now = read_bytes(path).ok();
-            changed |= now != *seen;
-            *seen = now;
+        self.seen.retain(|path, _| found.contains_key(path));
+        found
+    }
+
+    /// Whether any file has become another than the one last seen, and stays that for as long as it is
+    /// `quiet`: in the midst of a save in place a look finds what nobody has written. Events may be
+    /// late, or there are none, so only a second look tells.
+    fn changes(&mut self, quiet: impl Fn()) -> bool {
+        let mut found = self.look();
+        for _ in 1..LOOKS_MAX {
+            if found == self.seen {
+                return false;
+            }
+            quiet();
+            let before = mem::replace(&mut found, self.look());
+            if found == before {
+                break;
+            }
         }
-        changed
+        let seen = mem::replace(&mut self.seen, found);
+        seen != self.seen
     }
 
     fn watch(&mut self, events: &Receiver<()>, changed: impl Fn()) {
         // The first look is for what happened between the load and the start of the watch.
         let stopped = |eye: &Eye| eye.stop.load(Ordering::Acquire);
         while !stopped(self) {
-            if self.look() && !stopped(self) {
+            if self.changes(|| wait_until_quiet(events)) && !stopped(self) {
                 changed();
             }
             match events.recv_timeout(self.look_again) {
@@ -198,6 +216,14 @@ impl Eye {
             }
         }
     }
+}
+
+/// Whether the system gives so many threads at once: each starts the next and outlives it. A thread that
+/// has been joined still counts for a moment, so two of them make sure of one.
+fn probe(name: &str, threads: usize) -> io::Result<()> {
+    let next = name.to_owned();
+    let run = move || if threads > 1 { probe(&next, threads - 1) } else { Ok(()) };
+    thread::Builder::new().name(name.to_owned()).spawn(run)?.join().unwrap_or(Ok(()))
 }
 
 /// The directory that a file is in.

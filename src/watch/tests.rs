@@ -1,3 +1,5 @@
+use std::cell::{Cell, RefCell};
+
 use super::*;
 
 /// A watch that would notice nothing without events.
@@ -112,6 +114,49 @@ fn several_writes_of_one_save_are_hardly_more_than_one_change() {
         notices += 1;
     }
     assert!(notices < 5, "{notices}");
+}
+
+/// An eye on files that were seen with nothing in them, and without a thread: looked at step by step.
+fn eye_on(file: &Path) -> Eye {
+    Eye {
+        watched: watched(file, b""),
+        seen: Contents::new(),
+        watcher: notify::recommended_watcher(|_| ()).expect("a watcher"),
+        directories: HashSet::new(),
+        look_again: LOOK_AGAIN,
+        stop: Arc::default(),
+    }
+}
+
+#[test]
+fn a_save_in_place_is_a_change_when_it_is_over() {
+    let scene = Scene::new("midst");
+    let mut eye = eye_on(&scene.file);
+    let write = |text: &str| std::fs::write(&scene.file, text).expect("written");
+    let looks = |eye: &mut Eye, texts: &[&str]| {
+        let left = RefCell::new(texts.iter());
+        let changed =
+            eye.changes(|| left.borrow_mut().next().into_iter().for_each(|text| write(text)));
+        (changed, left.into_inner().len())
+    };
+    write("function a() end");
+    let whole = "function a() end function b() end";
+    assert_eq!(looks(&mut eye, &["function a() end fun", whole, whole]), (true, 0));
+    assert_eq!(eye.seen[&scene.file].as_deref(), Some(whole.as_bytes()));
+    assert_eq!(looks(&mut eye, &["two"]), (false, 1), "nobody waits for what does not change");
+    write("");
+    assert_eq!(looks(&mut eye, &[whole]), (false, 0), "what is there again is no change");
+}
+
+#[test]
+fn a_file_that_is_never_still_is_a_change_all_the_same() {
+    let scene = Scene::new("never-still");
+    let (mut eye, looks) = (eye_on(&scene.file), Cell::new(0));
+    assert!(eye.changes(|| {
+        looks.set(looks.get() + 1);
+        std::fs::write(&scene.file, looks.get().to_string()).expect("written");
+    }));
+    assert_eq!(looks.get(), LOOKS_MAX - 1);
 }
 
 #[test]
