@@ -227,12 +227,35 @@ mod tests {
     use super::*;
     use crate::session::ClientKind;
 
-    fn file(name: &str, text: &str) -> PathBuf {
-        let dir = std::env::temp_dir().join(format!("relay-script-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).expect("a temporary directory");
-        let file = dir.join("opcodes.lua");
-        std::fs::write(&file, text).expect("written");
-        file
+    /// A directory with a script in it.
+    struct Home(PathBuf);
+
+    impl Home {
+        fn new(name: &str, text: &str) -> Home {
+            let name = format!("relay-script-{name}-{}", std::process::id());
+            let home = Home(std::env::temp_dir().join(name));
+            let _ = std::fs::remove_dir_all(&home.0);
+            std::fs::create_dir_all(&home.0).expect("a temporary directory");
+            home.save("opcodes.lua", text);
+            home
+        }
+
+        fn script(&self) -> PathBuf {
+            self.0.join("opcodes.lua")
+        }
+
+        /// The file is what it was or what it is to be at any time.
+        fn save(&self, name: &str, text: &str) {
+            let new = self.0.join("new");
+            std::fs::write(&new, text).expect("written");
+            std::fs::rename(new, self.0.join(name)).expect("renamed");
+        }
+    }
+
+    impl Drop for Home {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
     }
 
     fn start(file: &Path) -> (Result<Script, LoadError>, mpsc::Receiver<Vec<Delivery>>) {
@@ -250,7 +273,8 @@ mod tests {
 
     #[test]
     fn decides_what_is_queued_before_it_stops() {
-        let (script, mut outlet) = start(&file("stop", stage::DEFAULT_SCRIPT));
+        let home = Home::new("stop", stage::DEFAULT_SCRIPT);
+        let (script, mut outlet) = start(&home.script());
         let script = script.expect("started");
         let info = stage::info(1, ClientKind::Web, "/web", None);
         script.queue().push(&mut vec![Event::Connected(Box::new(info))]);
@@ -263,7 +287,8 @@ mod tests {
 
     #[test]
     fn a_bad_first_script_is_an_error_with_its_line() {
-        let (script, _outlet) = start(&file("bad", "\nfunction on.conect() end"));
+        let home = Home::new("bad", "\nfunction on.conect() end");
+        let (script, _outlet) = start(&home.script());
         let error = script.err().expect("refused").to_string();
         assert!(error.contains("opcodes.lua:2: there is no hook on.conect"), "{error}");
         let (script, _outlet) = start(Path::new("/nowhere/opcodes.lua"));
@@ -274,8 +299,8 @@ mod tests {
                 .summary()
                 .contains("/nowhere/opcodes.lua: can not be read")
         );
-        let (script, _outlet) =
-            start(&file("bad-load", "function on.default() end function on.load() error('x') end"));
+        home.save("opcodes.lua", "function on.default() end function on.load() error('x') end");
+        let (script, _outlet) = start(&home.script());
         assert!(script.err().expect("refused").summary().ends_with("opcodes.lua:1: x"));
     }
 
@@ -283,8 +308,9 @@ mod tests {
     fn the_thread_wakes_up_for_a_timer() {
         let text = "function on.default() end
             function on.load() relay.after(0.03, function() relay.broadcast('now') end) end";
+        let home = Home::new("timer", text);
         let since = Instant::now();
-        let (script, mut outlet) = start(&file("timer", text));
+        let (script, mut outlet) = start(&home.script());
         let script = script.expect("started");
         let deliveries = outlet.blocking_recv().expect("handed over");
         assert!(since.elapsed() >= Duration::from_millis(30));
@@ -294,18 +320,18 @@ mod tests {
 
     #[test]
     fn a_saved_module_is_the_next_generation_too() {
-        let file = file("saved-module", "require('parts/one') function on.default() end");
-        let parts = file.with_file_name("parts");
-        std::fs::create_dir_all(&parts).expect("made");
-        std::fs::write(parts.join("one.lua"), "return 1").expect("written");
-        let (script, _outlet) = start(&file);
+        let home = Home::new("saved-module", "require('parts/one') function on.default() end");
+        std::fs::create_dir(home.0.join("parts")).expect("made");
+        home.save("parts/one.lua", "return 1");
+        let (script, _outlet) = start(&home.script());
         let script = script.expect("started");
-        for generation in 2..5 {
-            std::fs::write(parts.join("one.lua"), "require('./two')").expect("written");
-            let _ = std::fs::remove_file(parts.join("two.lua"));
+        for n in 0..3 {
+            let before = script.status().generation;
+            let _ = std::fs::remove_file(home.0.join("parts/two.lua"));
+            home.save("parts/one.lua", "require('./two')");
             eventually(|| script.status().rejected.is_some());
-            std::fs::write(parts.join("two.lua"), format!("return {generation}")).expect("written");
-            eventually(|| script.status().generation == generation);
+            home.save("parts/two.lua", &format!("return {n}"));
+            eventually(|| script.status().generation > before);
             assert_eq!(script.status().rejected, None);
         }
         script.stop();
@@ -313,24 +339,21 @@ mod tests {
 
     #[test]
     fn a_test_that_fails_keeps_the_running_generation() {
-        let file = file("rehearsed", "function opcodes.n(client) client:send('1') end");
-        let tests = file.with_file_name("opcodes_test.lua");
+        let home = Home::new("rehearsed", "function opcodes.n(client) client:send('1') end");
         let says = "test('n', function(t)\n local c = t.web() c:says{opcode = 'n'}\n";
-        std::fs::write(&tests, format!("{says} t.equal(c:heard_raw(), '1') end)"))
-            .expect("written");
+        home.save("opcodes_test.lua", &format!("{says} t.equal(c:heard_raw(), '1') end)"));
         let (worker, _outlet) = mpsc::channel(8);
-        let mut terms = stage::terms_of(&file);
+        let mut terms = stage::terms_of(&home.script());
         terms.script.test_before_reload = true;
         let script = Script::start(terms, vec![worker]).expect("started");
         let reload = || script.reloader().reload(None).wait();
         assert!(matches!(reload(), Outcome::Unchanged { .. }));
-        std::fs::write(&file, "function opcodes.n(client) client:send('2') end").expect("written");
+        home.save("opcodes.lua", "function opcodes.n(client) client:send('2') end");
         let outcome = reload().to_string();
         let wanted = "opcodes_test.lua:3: test 'n' failed: expected \"1\", got \"2\"";
         assert!(outcome.contains(wanted), "{outcome}");
         assert!(script.status().rejected.is_some_and(|why| why.contains(wanted)));
-        std::fs::write(&tests, format!("{says} t.equal(c:heard_raw(), '2') end)"))
-            .expect("written");
+        home.save("opcodes_test.lua", &format!("{says} t.equal(c:heard_raw(), '2') end)"));
         // All who ask have it tested, and all but the first find it running when that is over.
         for asked in [script.reloader().reload(None), script.reloader().reload(None)] {
             let outcome = asked.wait();
@@ -346,13 +369,13 @@ mod tests {
 
     #[test]
     fn a_saved_file_is_the_next_generation() {
-        let file = file("saved", stage::DEFAULT_SCRIPT);
-        let (script, _outlet) = start(&file);
+        let home = Home::new("saved", stage::DEFAULT_SCRIPT);
+        let (script, _outlet) = start(&home.script());
         let script = script.expect("started");
         assert_eq!(script.status().generation, 1);
-        std::fs::write(&file, "function").expect("written");
+        home.save("opcodes.lua", "function");
         eventually(|| script.status().rejected.is_some());
-        std::fs::write(&file, "function on.default() end").expect("written");
+        home.save("opcodes.lua", "function on.default() end");
         eventually(|| script.status().generation == 2);
         assert_eq!(script.status().rejected, None);
         // By request, nothing happens without a change.
