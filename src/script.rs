@@ -131,18 +131,17 @@ impl Script {
 
     /// Has decided what is queued, and waits for that. Blocks: the workers must still take what
     /// they are handed, or be gone.
-    pub fn stop(mut self) {
-        self.end();
+    pub fn stop(self) {
+        drop(self);
     }
 
-    fn end(&mut self) {
+    /// The same without the waiting, which is left to whoever has the thread: nothing waits for it when
+    /// this is dropped.
+    pub fn ending(&mut self) -> Option<JoinHandle<()>> {
         self.watch.take();
-        if let Some(thread) = self.thread.take() {
-            self.queue.request(Request::Stop);
-            if thread.join().is_err() {
-                tracing::error!("the script thread had ended by a bug in relay");
-            }
-        }
+        let thread = self.thread.take()?;
+        self.queue.request(Request::Stop);
+        Some(thread)
     }
 }
 
@@ -164,7 +163,9 @@ impl StatusBoard {
 
 impl Drop for Script {
     fn drop(&mut self) {
-        self.end();
+        if self.ending().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the script thread had ended by a bug in relay");
+        }
     }
 }
 

@@ -4,8 +4,8 @@
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::connection::Partings;
 use crate::log::millis;
@@ -15,6 +15,8 @@ use crate::worker::{Ended, Order};
 /// How long threads may take at most to end once they were told to: they have nothing left to wait
 /// for, unless a handler of the script does not return.
 const STOP_GRACE: Duration = Duration::from_millis(500);
+/// How often it is asked whether a thread has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// The workers, as the drain sees them.
 pub struct Crew {
@@ -61,27 +63,35 @@ impl Crew {
     }
 }
 
-/// Waits for the threads, but not for one that hangs: the end of the process takes it along.
-pub async fn join(script: Script, workers: Vec<JoinHandle<()>>, until: Instant) {
-    let (tell_joined, joined) = oneshot::channel();
-    let join = thread::Builder::new().name("join".to_owned());
-    let joining = join.spawn(move || {
+/// Waits for the threads, but not for one that hangs: the end of the process takes it along. It takes
+/// no further thread, which the system might not give.
+pub async fn join(mut script: Script, workers: Vec<JoinHandle<()>>, until: Instant) {
+    let all_ended = async {
         for worker in workers {
-            if worker.join().is_err() {
+            if ended(worker).await.is_err() {
                 tracing::error!("a worker panicked");
             }
         }
-        script.stop();
-        // Nobody listens where the wait is over.
-        let _ = tell_joined.send(());
-    });
-    if joining.is_err() {
-        // Dropped with what the thread was to do, the script has been waited for.
-        return;
-    }
-    if timeout_at(until, joined).await.is_err() {
+        // Behind all that they had for it.
+        if let Some(thread) = script.ending()
+            && ended(thread).await.is_err()
+        {
+            tracing::error!("the script thread had ended by a bug in relay");
+        }
+    };
+    if timeout_at(until, all_ended).await.is_err() {
         tracing::warn!("a handler of the script does not return: left behind");
+        // Dropped with its thread, it would be waited for.
+        let _ = script.ending();
     }
+}
+
+/// Joins a thread once that does not block.
+async fn ended(thread: JoinHandle<()>) -> thread::Result<()> {
+    while !thread.is_finished() {
+        sleep(LOOK_EVERY).await;
+    }
+    thread.join()
 }
 
 #[cfg(test)]

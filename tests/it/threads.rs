@@ -1,18 +1,20 @@
 //! What becomes of a relay that the system gives too few threads.
 
 use std::os::unix::fs::MetadataExt;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use crate::process::Process;
 
 /// Further than any of them comes.
 const THREADS_MAX: usize = 32;
 
+const SCRIPT: &str = "function on.default() end";
+
 /// One that may have so many threads. The bound is one of a user, and none for root: so whoever that is
 /// becomes another, of its own for each test, who has no way to the binary but a descriptor.
-fn relay_with(threads: usize, user: usize, flags: &str) -> Process {
+fn relay_with(threads: usize, user: usize, script: &str, flags: &str) -> Process {
     let lines = format!(
-        "echo 'function on.default() end' > my.lua; touch relay.toml; chmod 755 .; exec 9<\"$0\"
+        "echo '{script}' > my.lua; touch relay.toml; chmod 755 .; exec 9<\"$0\"
          echo 'test(\"nothing\", function() end)' > my_test.lua
          run='ulimit -p {threads} 2> /dev/null || ulimit -u {threads}; exec /proc/self/fd/9 {flags}'
          test $(id -u) = 0 || exec sh -c \"$run\"
@@ -51,7 +53,7 @@ fn a_start_without_threads_says_so_or_serves() {
     let unprinted = "not printed what is listened on: no thread";
     let (mut all, mut said) = (false, Vec::new());
     for threads in 1..THREADS_MAX {
-        let mut relay = relay_with(threads, 64_123, flags);
+        let mut relay = relay_with(threads, 64_123, SCRIPT, flags);
         if relay.ends_or_says(&["listening on ", unprinted]) {
             said.push(refused(relay, threads));
             continue;
@@ -82,7 +84,8 @@ fn commands_without_threads_blame_no_script() {
     for (user, command) in [(64_124, "check"), (64_125, "test")] {
         let (mut all, mut said) = (false, Vec::new());
         for threads in 1..THREADS_MAX {
-            let mut relay = relay_with(threads, user, &format!("{command} --script my.lua"));
+            let mut relay =
+                relay_with(threads, user, SCRIPT, &format!("{command} --script my.lua"));
             all = relay.exit_code() == Some(0);
             if all {
                 break;
@@ -92,4 +95,23 @@ fn commands_without_threads_blame_no_script() {
         assert!(!said.is_empty(), "expected {command} to need threads");
         expect_all(all, &said);
     }
+}
+
+/// The end of the process needs none, and waits for no handler at the deadline.
+#[test]
+fn an_end_without_threads_is_one_in_time() {
+    let script = "function on.default() end function on.load() relay.after(0.01, function()
+                  relay.log.info(\"hanging\") while true do end end) end";
+    let flags = "--listen tcp://127.0.0.1:0 --script my.lua --set workers=1 --set control.socket= \
+                 --set drain.timeout_ms=300 --set script.call_timeout_ms=60000";
+    let mut relay = relay_with(10_000, 64_126, script, flags);
+    assert!(!relay.ends_or_says(&["hanging"]), "{}", relay.log());
+    let limit = format!("prlimit --nproc=1:1 --pid {}", relay.pid());
+    let limit = format!("test $(id -u) = 0 || exec {limit}; exec setpriv --reuid 64126 {limit}");
+    let limited = Command::new("sh").args(["-c", &limit]).status().expect("a shell");
+    assert!(limited.success(), "expected the relay to be bound");
+    relay.signal("TERM");
+    assert_eq!(relay.exit_code(), Some(0));
+    let (_, _, log) = relay.output();
+    assert!(log.contains("a handler of the script does not return: left behind"), "{log}");
 }
