@@ -63,7 +63,8 @@ impl Server {
         let (inboxes, outlets): (Vec<_>, Vec<_>) =
             (0..count).map(|_| mpsc::channel(INBOX_HAND_OVERS)).unzip();
         let script = Script::start(terms(&config.borrow()), inboxes)?;
-        // They may have to be made, which a start that fails leaves no trace of: so late.
+        // They may have to be made, of which a start that fails for its config, its script or an address
+        // leaves no trace: so late. One that the system has no worker's thread for does.
         let certificates = read_certificates(&config.borrow())?.map(Certificates::new);
 
         let issuer = Arc::new(Issuer::new().map_err(StartError::System)?);
