@@ -1,5 +1,6 @@
 //! Writes a Lua value as JSON, or says which key's value has no JSON.
 
+use std::borrow::Cow;
 use std::ffi::c_void;
 
 use mlua::{LuaString, Table, Value};
@@ -11,6 +12,10 @@ const INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// Entries of one table. mlua holds a million references at a time; this leaves half of them.
 const ENTRIES_MAX: usize = TEXT_BYTES_MAX / 16;
+
+/// How much of a key, and of the keys around what can not be JSON, its problem tells.
+const KEY_BYTES_MAX: usize = 40;
+const PATH_BYTES_MAX: usize = 200;
 
 pub struct Writer<'a> {
     json: &'a Json,
@@ -67,7 +72,11 @@ impl<'a> Writer<'a> {
             Value::Table(table) => self.table(table)?,
             other => return Err(problem(format!("a {} can not be JSON", type_name(other)))),
         }
-        if self.out.len() > TEXT_BYTES_MAX {
+        self.check_length(0)
+    }
+
+    fn check_length(&self, more: usize) -> Written {
+        if self.out.len() + more > TEXT_BYTES_MAX {
             return Err(problem(format!("longer than {TEXT_BYTES_MAX} bytes as JSON")));
         }
         Ok(())
@@ -89,7 +98,10 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// Writes a text or a key. The length is looked at before: keys are written on the way in, and
+    /// those of nested tables are many before the first value ends.
     fn string(&mut self, text: &LuaString) -> Written {
+        self.check_length(text.as_bytes().len())?;
         let text =
             text.to_str().map_err(|_| problem("a string that is not UTF-8 can not be JSON"))?;
         serde_json::to_writer(&mut self.out, &*text).map_err(|error| problem(error.to_string()))
@@ -123,7 +135,9 @@ impl<'a> Writer<'a> {
             self.out.push(if index == 0 { b'{' } else { b',' });
             self.string(key)?;
             self.out.push(b':');
-            self.value(value).map_err(|p| p.within(&format!(".{}", key.to_string_lossy())))?;
+            self.value(value).map_err(|p| {
+                p.within(&format!(".{}", cut(&key.to_string_lossy(), KEY_BYTES_MAX)))
+            })?;
         }
         if fields.is_empty() {
             self.out.push(b'{');
@@ -196,7 +210,54 @@ fn problem(what: impl Into<String>) -> Problem {
 
 impl Problem {
     fn within(mut self, step: &str) -> Problem {
-        self.path.insert_str(0, step);
+        // Cut at every step, or a deep path would be copied at each level.
+        self.path = cut(&format!("{step}{}", self.path), PATH_BYTES_MAX).into_owned();
         self
+    }
+}
+
+fn cut(text: &str, bytes_max: usize) -> Cow<'_, str> {
+    if text.len() <= bytes_max {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("{}…", &text[..text.floor_char_boundary(bytes_max)]))
+}
+
+#[cfg(test)]
+mod tests {
+    use mlua::Lua;
+
+    use super::*;
+
+    /// What is written before the tables within counts before them, and a path says little of it.
+    #[test]
+    fn long_keys_of_nested_tables_stay_within_the_bounds() {
+        const KEY_BYTES: usize = 1024 * 1024;
+        let lua = Lua::new();
+        let json = Json::new(&lua).expect("a metatable");
+        for key in ["k", "é"] {
+            let key = key.repeat(KEY_BYTES / key.len());
+            lua.globals().set("key", key).expect("set");
+            let code = "local v = print for _ = 1, 120 do v = {[key] = v} end return v";
+            let value: Value = lua.load(code).eval().expect("nested");
+            let mut writer = Writer::new(&json);
+            assert!(writer.value(&value).is_err());
+            assert!(writer.out.len() <= TEXT_BYTES_MAX + KEY_BYTES, "{}", writer.out.len());
+            let error = json.encode(&value).expect_err("too long").to_string();
+            assert!(error.len() <= 400, "{} bytes", error.len());
+            assert!(error.contains("longer than 4194304 bytes as JSON, at "), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_cut_where_it_is_deep() {
+        let lua = Lua::new();
+        let json = Json::new(&lua).expect("a metatable");
+        let code = "local v = print for i = 120, 1, -1 do v = {['é' .. i] = v} end return v";
+        let value: Value = lua.load(code).eval().expect("nested");
+        let error = json.encode(&value).expect_err("a function").to_string();
+        assert!(error.contains("a function can not be JSON, at é1.é2.é3."), "{error}");
+        assert!(error.ends_with('…') && error.matches('…').count() == 1, "{error}");
+        assert!(error.len() <= 400, "{} bytes", error.len());
     }
 }
