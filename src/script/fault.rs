@@ -339,7 +339,7 @@ fn excerpt(source: &Source, line: usize, message: &str) -> Option<String> {
 }
 
 /// Cut to a readable length, and without control characters that would forge log lines.
-fn tame(message: &str) -> String {
+pub fn tame(message: &str) -> String {
     let mut tamed = String::with_capacity(message.len().min(MESSAGE_CHARS_MAX));
     for (count, c) in message.chars().enumerate() {
         match c {

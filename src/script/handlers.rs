@@ -3,7 +3,7 @@
 use mlua::{Function, Lua, Table, Value};
 use rustc_hash::FxHashMap;
 
-use super::fault::Fault;
+use super::fault::{Fault, tame};
 use super::source::Source;
 use super::suggest::did_you_mean;
 use super::unknowns::{NOTED_MAX, Unknown};
@@ -115,9 +115,10 @@ pub fn unknown_names(unknowns: &[Unknown], source: &Source) -> Vec<String> {
 }
 
 /// A warning for each of the first names, and how many more there are. Each costs a look through the
-/// whole text for its line.
+/// whole text for its line, and is one line whatever the name is.
 fn some<T>(names: &[T], warning: impl Fn(&T) -> String) -> Vec<String> {
-    let mut warnings: Vec<String> = names.iter().take(ALIKE_MAX).map(warning).collect();
+    let line = |name: &T| tame(&warning(name)).replace('\n', "\\n");
+    let mut warnings: Vec<String> = names.iter().take(ALIKE_MAX).map(line).collect();
     if let (Some(last), Some(_)) = (warnings.last_mut(), names.get(ALIKE_MAX)) {
         let least = if names.len() < NOTED_MAX { "" } else { "at least " };
         let more = names.len() - ALIKE_MAX;

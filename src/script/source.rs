@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::watch::LookedAt;
 
+/// Longer names are not looked for: a script can make them of any length, and writes none out.
+const NAME_BYTES_MAX: usize = 200;
+
 /// One version of the script's text.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -136,16 +139,26 @@ impl Source {
 
     /// The first line on which a name stands as a word of its own.
     pub fn line_of(&self, name: &str) -> Option<usize> {
-        self.text.lines().position(|line| has_word(line, name)).map(|index| index + 1)
+        let at = find_word(&self.text, name)?;
+        Some(self.text[..at].matches('\n').count() + 1)
     }
 }
 
 /// Whether a name stands on a line as a word of its own.
 pub fn has_word(line: &str, name: &str) -> bool {
+    find_word(line, name).is_some()
+}
+
+/// Where a name stands in a text as a word of its own. One search for all of it: to begin one takes as
+/// long as the name is.
+fn find_word(text: &str, name: &str) -> Option<usize> {
+    if name.len() > NAME_BYTES_MAX {
+        return None;
+    }
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    line.match_indices(name).any(|(at, _)| {
-        !line[..at].ends_with(is_word) && !line[at + name.len()..].starts_with(is_word)
-    })
+    let mut found = text.match_indices(name).map(|(at, _)| at);
+    found
+        .find(|at| !text[..*at].ends_with(is_word) && !text[at + name.len()..].starts_with(is_word))
 }
 
 fn sha256(text: &str) -> String {
@@ -173,6 +186,11 @@ mod tests {
         let source = Source::new("a", "local fooo = 1\nxfoo = 2\nfoo = 3\n");
         assert_eq!(source.line_of("foo"), Some(3));
         assert_eq!(source.line_of("bar"), None);
+        let long = "x".repeat(NAME_BYTES_MAX);
+        let source = Source::new("a", format!("\n{long}\n{long}y\n"));
+        assert_eq!(source.line_of(&long), Some(2));
+        assert_eq!(source.line_of(&format!("{long}y")), None, "nobody looks for it");
+        let source = Source::new("a", "local fooo = 1\nxfoo = 2\nfoo = 3\n");
         assert_eq!(source.line(3), Some("foo = 3"));
         assert_eq!(source.line(0), None);
     }

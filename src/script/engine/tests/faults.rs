@@ -189,3 +189,21 @@ fn an_error_that_is_a_table_is_told_without_its_address() {
     let error = stage.says(&client, r#"{"opcode":"x"}"#).expect_err("fails").to_string();
     assert!(error.starts_with("scripts/opcodes.lua:1: the error is a table: raise a"), "{error}");
 }
+
+/// A script makes names of anything, from what a peer sent perhaps.
+#[test]
+fn a_warning_is_one_short_line_whatever_the_name_is() {
+    let long = "c".repeat(2_000);
+    let stage = Stage::new(&format!(
+        r#"function opcodes.a() end
+        opcodes["__a\n2026-11-26 ERROR forged \27[31m"] = print
+        opcodes["__" .. ("b"):rep(1e6)] = print
+        {long} = 1"#,
+    ));
+    let warnings = stage.engine.warnings();
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
+    for warning in warnings {
+        assert!(!warning.contains(char::is_control), "{warning:?}");
+        assert!(warning.chars().count() < 1_100, "{warning:?}");
+    }
+}
