@@ -12,6 +12,9 @@ const INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// Entries of one table. mlua holds a million references at a time; this leaves half of them.
 const ENTRIES_MAX: usize = TEXT_BYTES_MAX / 16;
+/// Keys of one object. They are sorted, and let go, in one go that nothing ends: of so many that
+/// takes a handler's time about once more.
+const KEYS_MAX: usize = ENTRIES_MAX / 4;
 
 /// How much of a key, and of the keys around what can not be JSON, its problem tells.
 const KEY_BYTES_MAX: usize = 40;
@@ -170,6 +173,9 @@ fn shape(json: &Json, table: &Table) -> Result<Shape, Problem> {
             return wrong(format!("a table of more than {ENTRIES_MAX} entries can not be JSON"));
         }
         match key {
+            Value::String(_) if fields.len() == KEYS_MAX => {
+                return wrong(format!("an object of more than {KEYS_MAX} keys can not be JSON"));
+            }
             Value::String(key) => fields.push((key, value)),
             Value::Integer(index) if index >= 1 => items.push((index, value)),
             Value::Integer(_) | Value::Number(_) => {
@@ -247,6 +253,18 @@ mod tests {
             assert!(error.len() <= 400, "{} bytes", error.len());
             assert!(error.contains("longer than 4194304 bytes as JSON, at "), "{error}");
         }
+    }
+
+    #[test]
+    fn an_object_has_no_more_keys_than_are_sorted_in_time() {
+        let lua = Lua::new();
+        let json = Json::new(&lua).expect("a metatable");
+        let code = format!("local v = {{}} for i = 1, {KEYS_MAX} do v['k' .. i] = i end return v");
+        let value: Table = lua.load(code).eval().expect("a table");
+        assert!(json.encode(&Value::Table(value.clone())).is_ok());
+        value.set("one more", 1).expect("set");
+        let error = json.encode(&Value::Table(value)).expect_err("too many").to_string();
+        assert!(error.contains("an object of more than 65536 keys can not be JSON"), "{error}");
     }
 
     #[test]
