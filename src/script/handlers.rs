@@ -56,7 +56,7 @@ impl Handlers {
             handlers.opcodes.insert(name, function);
         }
         warnings.extend(some(&unreachable, |name| {
-            let place = place(source, name);
+            let place = place(source, source.line_of(name));
             format!("{place}opcodes.{name} is never called: the name starts with two underscores")
         }));
         for (name, value) in entries(lua, source, "on")? {
@@ -101,17 +101,14 @@ pub fn stray_globals(environment: &Table, source: &Source) -> mlua::Result<Vec<S
     }
     names.sort();
     Ok(some(&names, |name| {
-        let place = place(source, name);
+        let place = place(source, source.line_of(name));
         format!("{place}'{name}' is a global, write 'local {name}'")
     }))
 }
 
 /// What the script reads and nothing defines.
 pub fn unknown_names(unknowns: &[Unknown], source: &Source) -> Vec<String> {
-    some(unknowns, |unknown| {
-        let line = unknown.line(source).map(|line| format!(":{line}")).unwrap_or_default();
-        format!("{}{line}: {}", source.path, unknown.words())
-    })
+    some(unknowns, |unknown| format!("{}{}", place(source, unknown.line(source)), unknown.words()))
 }
 
 /// A warning for each of the first names, and how many more there are. Each costs a look through the
@@ -163,9 +160,9 @@ fn function(source: &Source, table: &str, name: &str, value: Value) -> Result<Fu
     }
 }
 
-/// `path:line: `, where the name is found in the text.
-fn place(source: &Source, name: &str) -> String {
-    match source.line_of(name) {
+/// `path:line: `, where the line is known.
+fn place(source: &Source, line: Option<usize>) -> String {
+    match line {
         Some(line) => format!("{}:{line}: ", source.path),
         None => format!("{}: ", source.path),
     }
